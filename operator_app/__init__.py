@@ -1,0 +1,11 @@
+"""A database-backed operation scheduler for Django.
+
+Importable before the app registry is ready; the models are in `operator_app.models`.
+"""
+
+from operator_app.backoff import Backoff
+from operator_app.policy import Policy
+
+__all__ = ["Backoff", "Policy", "__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,109 @@
+"""The time: the database's, carried from one measurement to the next by the monotonic clock.
+
+Operators on hosts whose clocks differ agree about what is due and who lives, because all of them ask
+the same database. `Now()` in queries would do so too, but it means the session's time zone on MySQL
+and UTC text on SQLite, and a value that Python does not know.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
+
+MEASURED_FOR: Final = 60.0
+"""Seconds after which a measurement is too old to be carried on."""
+
+_EPOCH_SQL: Final = {
+    "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
+    # UNIX_TIMESTAMP(NOW(6)) would go through the session's time zone, which is ambiguous in autumn.
+    "mysql": "SELECT UNIX_TIMESTAMP() + MICROSECOND(NOW(6)) / 1000000",
+}
+
+_stopped_at: ContextVar[datetime | None] = ContextVar("operator_app_clock", default=None)
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    taken: float
+    """When, by the monotonic clock."""
+    offset: float
+    """The database's epoch seconds minus the monotonic clock."""
+    host_offset: float
+    """The host's epoch seconds minus the monotonic clock: it jumps where the host was asleep."""
+
+
+_measurements: dict[str, _Measurement] = {}
+
+
+def now(alias: str = DEFAULT_DB_ALIAS) -> datetime:
+    """Return the time of the database `alias`: aware, or naive local time with USE_TZ=False.
+
+    At most one short query a minute and process, on the raw connection, so that it shows neither in
+    `assertNumQueries` nor in the query log; none on SQLite, whose time is the host's.
+    """
+    if (moment := _stopped_at.get()) is not None:
+        return moment
+    if connections[alias].vendor not in _EPOCH_SQL:
+        return from_epoch(time.time())
+    measurement = _measurements.get(alias)
+    if measurement is None or not _still_good(measurement):
+        measurement = measure(alias)
+    return from_epoch(time.monotonic() + measurement.offset)
+
+
+def measure(alias: str) -> _Measurement:
+    """Ask the database for its time and remember how far it is from ours. One query.
+
+    Where the database cannot answer now (a failed transaction, an outage), the last measurement is
+    kept, or the host's clock is taken.
+    """
+    before = time.monotonic()
+    host_offset = time.time() - before
+    try:
+        epoch = _epoch(connections[alias])
+    except Exception:
+        # Whatever the reason, the caller's own query is about to meet it and to say so better.
+        return _measurements.get(alias) or _Measurement(before, host_offset, host_offset)
+    after = time.monotonic()
+    measurement = _Measurement(after, epoch - (before + after) / 2, host_offset)
+    _measurements[alias] = measurement
+    return measurement
+
+
+@contextmanager
+def at(moment: datetime | None) -> Iterator[None]:
+    """Let `now()` return `moment` inside the block (in this thread or task); None changes nothing."""
+    token = _stopped_at.set(moment if moment is not None else _stopped_at.get())
+    try:
+        yield
+    finally:
+        _stopped_at.reset(token)
+
+
+def from_epoch(seconds: float) -> datetime:
+    """Return the moment as the ORM wants it: aware in UTC, or naive local time with USE_TZ=False."""
+    if settings.USE_TZ:
+        return datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return datetime.fromtimestamp(seconds)  # noqa: DTZ006  (what USE_TZ=False means)
+
+
+def _epoch(connection: Any) -> float:
+    connection.ensure_connection()
+    with connection.connection.cursor() as cursor:
+        cursor.execute(_EPOCH_SQL[connection.vendor])
+        (epoch,) = cursor.fetchone()
+    return float(epoch)
+
+
+def _still_good(measurement: _Measurement) -> bool:
+    elapsed = time.monotonic() - measurement.taken
+    jump = abs(time.time() - time.monotonic() - measurement.host_offset)
+    return elapsed < MEASURED_FOR and jump < 1

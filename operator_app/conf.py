@@ -1,0 +1,129 @@
+"""The settings: one dict, `OPERATOR`, read when it is needed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+SETTING = "OPERATOR"
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """How often an operator shows that it lives, and when it counts as dead. In seconds."""
+
+    interval: float = 5.0
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every key that `OPERATOR` may have, with its default. Times are in seconds."""
+
+    POLICY: Mapping[str, Any] = field(default_factory=dict)
+    """Project-wide defaults of `Policy`, by the names of its fields."""
+
+    HEARTBEAT: Heartbeat = field(default_factory=Heartbeat)
+    """`interval` between two signs of life, `timeout` without one before an operator is dead."""
+
+    POLL_INTERVAL: float = 1.0
+    """The longest an idle operator goes without a look at the database."""
+
+    GRACE: float = 25.0
+    """How long running operations may go on after the first SIGTERM."""
+
+    THREADS: int = 8
+    """How many operations one operator runs at once."""
+
+
+def get() -> Settings:
+    """Return the settings of the project, complete with defaults.
+
+    Read once and kept until `setting_changed` is sent, so `override_settings` works. No queries.
+
+    Raises:
+        ImproperlyConfigured: with every problem that `problems()` finds.
+    """
+    return _load()
+
+
+def problems(raw: object) -> Iterator[str]:
+    """Yield a sentence for each thing that is wrong with `raw`, the value of `OPERATOR`.
+
+    The content of POLICY is judged where policies are known, in `operator_app.policy`.
+    """
+    if not isinstance(raw, Mapping):
+        yield f"{SETTING} must be a dict, not {type(raw).__name__}."
+        return
+    known = [item.name for item in fields(Settings)]
+    for key in raw:
+        if key not in known:
+            yield f"{SETTING} has no key {key!r}{did_you_mean(key, known)}."
+    if not isinstance(raw.get("POLICY", {}), Mapping):
+        yield f"{SETTING}['POLICY'] must be a dict of Policy fields."
+    yield from _heartbeat_problems(raw.get("HEARTBEAT", {}))
+    for key in ("POLL_INTERVAL", "GRACE"):
+        if key in raw and not _is_seconds(raw[key], above_zero=key == "POLL_INTERVAL"):
+            yield f"{SETTING}[{key!r}] must be a number of seconds, not {raw[key]!r}."
+    threads = raw.get("THREADS", 1)
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        yield f"{SETTING}['THREADS'] must be a whole number of at least 1, not {threads!r}."
+
+
+def did_you_mean(word: object, known: list[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest of `known`, or the list of all of them."""
+    near = difflib.get_close_matches(str(word).upper(), [name.upper() for name in known], 1, 0.6)
+    for name in known:
+        if near and name.upper() == near[0]:
+            return f"; did you mean {name!r}?"
+    return f" (known: {', '.join(known)})"
+
+
+def _heartbeat_problems(raw: object) -> Iterator[str]:
+    if not isinstance(raw, Mapping):
+        yield f"{SETTING}['HEARTBEAT'] must be a dict with 'interval' and 'timeout' in seconds."
+        return
+    known = [item.name for item in fields(Heartbeat)]
+    for key, value in raw.items():
+        if key not in known:
+            yield f"{SETTING}['HEARTBEAT'] has no key {key!r}{did_you_mean(key, known)}."
+        elif not _is_seconds(value, above_zero=True):
+            yield f"{SETTING}['HEARTBEAT'][{key!r}] must be a number of seconds, not {value!r}."
+            return
+    beat = Heartbeat(**{key: value for key, value in raw.items() if key in known})
+    if beat.timeout < 3 * beat.interval:
+        yield (
+            f"{SETTING}['HEARTBEAT']: timeout ({beat.timeout} s) must be at least three times the "
+            f"interval ({beat.interval} s), or one late beat makes a healthy operator look dead."
+        )
+
+
+def _is_seconds(value: object, *, above_zero: bool) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return value > 0 if above_zero else value >= 0
+
+
+@lru_cache(maxsize=1)
+def _load() -> Settings:
+    raw = getattr(django_settings, SETTING, {})
+    if wrong := list(problems(raw)):
+        raise ImproperlyConfigured(" ".join(wrong))
+    values = dict(raw)
+    if "HEARTBEAT" in values:
+        values["HEARTBEAT"] = Heartbeat(**values["HEARTBEAT"])
+    return Settings(**values)
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting == SETTING:
+        _load.cache_clear()

@@ -1,0 +1,75 @@
+"""What the end of a `run()` means: a pure function from what was raised to an outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from operator_app.exceptions import (
+    OperationAborted,
+    OperationCancelled,
+    OperationLost,
+    OperationRetried,
+    OperationStopped,
+)
+from operator_app.outcomes import Aborted, Cancelled, Failed, Outcome, Retried, Stopped
+from operator_app.policy import Policy
+from operator_app.reports import ErrorReport
+
+
+@dataclass(frozen=True)
+class Past:
+    """What has happened to an operation before this attempt."""
+
+    failures: int = 0
+    stops: int = 0
+
+
+def decide(error: BaseException, operation: Any, past: Past, policy: Policy) -> Outcome:
+    """Return the outcome of an attempt whose `run()` raised `error`.
+
+    Pure, but for a jittered backoff and a backoff callable; no queries. `KeyboardInterrupt` is the
+    caller's to judge: here it is an ordinary error, as are SystemExit and GeneratorExit.
+
+    Args:
+        error: what was raised.
+        operation: handed to a backoff callable.
+        past: the counters as they were when the operation was claimed.
+        policy: the resolved policy of the operation's kind.
+    """
+    if isinstance(error, OperationCancelled):
+        return Cancelled(error.reason)
+    if isinstance(error, OperationAborted):
+        return Aborted(error.reason)
+    if isinstance(error, OperationStopped):
+        return _stopped(error, past, policy)
+    if isinstance(error, OperationLost):
+        return Failed(str(error), error=ErrorReport.of(error))
+    return _failed(error, operation, past, policy)
+
+
+def _stopped(error: OperationStopped, past: Past, policy: Policy) -> Outcome:
+    most = policy.max_stops
+    if isinstance(most, int) and past.stops >= most:
+        times = "once" if most == 1 else f"{most} times"
+        reason = f"stopped more than {times} (max_stops={most}): {error.reason}".rstrip(": ")
+        return Failed(reason, error=ErrorReport.of(error))
+    delay = policy.stop_delay if error.delay is None else error.delay
+    assert isinstance(delay, (int, float))
+    return Stopped(error.reason, delay=delay, until=error.until)
+
+
+def _failed(error: BaseException, operation: Any, past: Past, policy: Policy) -> Outcome:
+    report = ErrorReport.of(error)
+    asked = isinstance(error, OperationRetried)
+    try:
+        wanted = asked or policy.retries(error)
+        delay = policy.next_delay(error, operation, past.failures + 1) if wanted else None
+    except Exception as second:
+        # A broken backoff must not hide the error that it was asked about.
+        return Failed(f"{report}; its backoff raised {ErrorReport.of(second)}", error=report)
+    if delay is None:
+        return Failed(str(report), error=report)
+    if isinstance(error, OperationRetried) and error.delay is not None:
+        delay = error.delay
+    return Retried(str(report), error=report, delay=delay)

@@ -1,0 +1,7 @@
+"""The periodic chores of an operator: each does one thing and says when it wants to do it again."""
+
+from operator_app.duties.dispatch import Dispatch
+from operator_app.duties.heartbeat import Heartbeat
+from operator_app.duties.record import Record
+
+__all__ = ["Dispatch", "Heartbeat", "Record"]

@@ -1,0 +1,127 @@
+"""Find what is due, claim it, hand it over."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Final
+
+from operator_app import clock, conf, log
+from operator_app.duties.base import Duty
+from operator_app.duties.heartbeat import Heartbeat
+from operator_app.models import Operation, OperationJob, kinds
+from operator_app.models.attempts import call_queued
+from operator_app.models.claims import Lane
+from operator_app.runners import Runner
+
+SET_ASIDE_FOR: Final = 60.0
+"""Seconds for which a kind is left alone after one of its operations could not be loaded."""
+CONTENDED: Final = 0.02
+"""Seconds to wait, about, when what is due is just being claimed by others."""
+
+
+class Dispatch(Duty):
+    """Claims due operations for the free slots of the runners.
+
+    Args:
+        database: the alias of the operations' database.
+        heartbeat: whose process the operations are claimed for.
+        runners: by the names that policies use.
+        queues: the queues to serve; empty for all.
+    """
+
+    def __init__(
+        self,
+        database: str,
+        *,
+        heartbeat: Heartbeat,
+        runners: Mapping[str, Runner],
+        queues: Collection[str] = (),
+    ) -> None:
+        self._database = database
+        self._heartbeat = heartbeat
+        self._runners = runners
+        self._queues = frozenset(queues)
+        self._set_aside: dict[int, float] = {}
+        self._reported: set[int] = set()
+        self.found_nothing = False
+        """Whether the last run found nothing that is due and may be started."""
+
+    def run(self) -> float:
+        """Claim once for each runner that has a free slot; return when the next one is due.
+
+        One query for the lanes; a transaction for each runner that has something to do.
+        """
+        lanes = self._open_lanes()
+        now = clock.now(self._database)
+        due = [lane for lane in lanes if lane.next_at <= now]
+        self.found_nothing = not due
+        claimed = tried = 0
+        for name, runner in self._runners.items():
+            mine = [lane for lane in due if self._runner_of(lane) == name]
+            if mine and (free := runner.free):
+                tried += 1
+                claimed += self._claim(runner, mine, free, now)
+        if tried:
+            # Free slots may be left, or others may hold what is due: look again, but do not spin.
+            return 0.0 if claimed else random.uniform(0.5, 1.5) * CONTENDED
+        return self._until_next(lanes, now)
+
+    def set_aside(self, kind_id: int) -> None:
+        """Leave a kind alone for a while: its operations cannot be loaded here now."""
+        self._set_aside[kind_id] = time.monotonic() + SET_ASIDE_FOR
+        log.logger.error(
+            "Operations of %s could not be loaded; this operator leaves them alone for %.0f s. Has "
+            "the database been migrated, and has the operator been restarted since?",
+            kinds.label_of(kind_id, self._database),
+            SET_ASIDE_FOR,
+            extra={"action": "set_aside"},
+        )
+
+    def _open_lanes(self) -> list[Lane]:
+        """Return the lanes whose operations this operator may start: the one place that decides."""
+        known = kinds.known_kinds(self._database)
+        found = Operation.all_objects.using(self._database).lanes()
+        wanted = [lane for lane in found if not self._queues or lane.queue in self._queues]
+        self._report_unknown([lane for lane in wanted if lane.kind_id not in known])
+        now = time.monotonic()
+        return [
+            lane
+            for lane in wanted
+            if lane.kind_id in known and self._set_aside.get(lane.kind_id, now) <= now
+        ]
+
+    def _claim(self, runner: Runner, lanes: list[Lane], limit: int, now: datetime) -> int:
+        process = self._heartbeat.process
+        assert process is not None, "the heartbeat is started first"
+        operations = Operation.all_objects.using(self._database)
+        claimed = operations.claim(process, lanes, limit=limit, now=now)
+        for operation in claimed:
+            job = OperationJob.of(operation, operator=str(process))
+            log.transition("claimed", job)
+            call_queued(job)
+            runner.submit(job)
+        return len(claimed)
+
+    def _runner_of(self, lane: Lane) -> str:
+        model = kinds.known_kinds(self._database)[lane.kind_id]
+        return str(model.resolved_policy().runner)
+
+    def _until_next(self, lanes: list[Lane], now: datetime) -> float:
+        interval = conf.get().POLL_INTERVAL
+        # Jitter, so that operators started together do not ask together ever after.
+        delays = [random.uniform(0.8, 1.0) * interval]
+        delays += [(lane.next_at - now).total_seconds() for lane in lanes if lane.next_at > now]
+        return min(delays)
+
+    def _report_unknown(self, lanes: list[Lane]) -> None:
+        for kind_id in {lane.kind_id for lane in lanes} - self._reported:
+            self._reported.add(kind_id)
+            log.logger.warning(
+                "There are pending operations of %s, a class that this operator does not know. It "
+                "leaves them for an operator that does.",
+                kinds.label_of(kind_id, self._database),
+                extra={"action": "unknown_kind"},
+            )

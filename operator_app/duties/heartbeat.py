@@ -1,0 +1,122 @@
+"""Show that this operator lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+from django.db import Error
+
+import operator_app
+from operator_app import clock, conf, log
+from operator_app.duties.base import Duty
+from operator_app.models import OperatorProcess
+from operator_app.models.connections import reset, tidy
+from operator_app.moments import later
+
+
+class Heartbeat(Duty):
+    """Keeps this operator's `OperatorProcess` row alive, from a thread and a connection of its own,
+    so that no long job, busy loop or long transaction can stop it.
+
+    Args:
+        database: the alias of the operations' database.
+        queues: the queues that the operator serves; empty for all.
+        capacity: how many operations it runs at once.
+    """
+
+    def __init__(self, database: str, *, queues: Sequence[str], capacity: int) -> None:
+        self._database = database
+        self._queues = list(queues)
+        self._capacity = capacity
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._silent_since: float | None = None
+        self.draining = False
+        self.process: OperatorProcess | None = None
+
+    def start(self) -> None:
+        """Register this operator and begin to beat. One INSERT.
+
+        Raises:
+            DatabaseError: if the database is away.
+        """
+        self.register()
+        self._thread.start()
+
+    def register(self) -> OperatorProcess:
+        """Insert a row for this process, with an identity of its own. One INSERT."""
+        now = clock.now(self._database)
+        timeout = conf.get().HEARTBEAT.timeout
+        self.process = OperatorProcess.objects.using(self._database).create(
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            version=operator_app.__version__,
+            queues=self._queues,
+            capacity=self._capacity,
+            started_at=now,
+            heartbeat_at=now,
+            alive_until=later(now, timeout),
+            draining=self.draining,
+        )
+        return self.process
+
+    def run(self) -> float:
+        """Beat once; return the interval. One UPDATE and one look at the database's clock."""
+        beat = conf.get().HEARTBEAT
+        clock.measure(self._database)
+        process = self.process
+        assert process is not None, "start() comes before run()"
+        now = clock.now(self._database)
+        if not process.beat(now, timeout=beat.timeout, draining=self.draining):
+            new = self.register()
+            log.logger.warning(
+                "This operator, %s, was taken for dead; it goes on under a new identity, %s. What "
+                "it was running may be run again elsewhere, and what it reports is void then.",
+                process.uuid,
+                new.uuid,
+                extra={"action": "declared_lost", "operator": str(process.uuid)},
+            )
+        return beat.interval
+
+    def stop(self) -> None:
+        """End the thread and delete the row: this operator has left in order."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        if self.process is not None:
+            self.process.delete()
+
+    def _beat(self) -> None:
+        delay = conf.get().HEARTBEAT.interval
+        while not self._over.wait(delay):
+            try:
+                delay = self.run()
+                self._note_success()
+                tidy()
+            except Error as error:
+                self._note_failure(error)
+                reset()
+                delay = 1.0
+        reset()
+
+    def _note_failure(self, error: Error) -> None:
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+            log.logger.error(
+                "The heartbeat could not be written (%s). It is tried again every second.",
+                str(error).strip(),
+                extra={"action": "heartbeat_failed"},
+            )
+
+    def _note_success(self) -> None:
+        if self._silent_since is not None:
+            log.logger.warning(
+                "The heartbeat is back after %.0f s.",
+                time.monotonic() - self._silent_since,
+                extra={"action": "heartbeat_back"},
+            )
+        self._silent_since = None

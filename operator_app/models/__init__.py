@@ -1,0 +1,16 @@
+"""The tables: operations, their jobs, the operators that run them. All ORM lives here."""
+
+from operator_app.models.job import OperationJob
+from operator_app.models.operation import Operation
+from operator_app.models.process import OperatorProcess
+from operator_app.models.querysets import OperationManager, OperationQuerySet
+from operator_app.models.tag import OperationTag
+
+__all__ = [
+    "Operation",
+    "OperationJob",
+    "OperationManager",
+    "OperationQuerySet",
+    "OperationTag",
+    "OperatorProcess",
+]

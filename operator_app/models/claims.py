@@ -1,0 +1,178 @@
+"""In by claim: due operations are taken for one operator, atomically.
+
+A lane is (queue, priority, kind). The pending index is ordered by lane and, within a lane, by time, so
+the first entry of a lane is the next one due in it, and the lanes themselves are found by jumping
+from one lane's first entry to the next lane's: the cost grows with the number of lanes, not with the
+number of operations. Lanes that may not be claimed are dropped before a row of them is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from django.db import connections
+from django.db.models import F, Min
+from django.db.models.expressions import RawSQL
+
+from operator_app.models import states
+from operator_app.models.process import OperatorProcess
+from operator_app.models.querysets import OperationQuerySet
+from operator_app.models.transactions import in_transaction
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+
+_FIRST_OF_EACH_LANE: Final = """
+WITH RECURSIVE lane(id) AS (
+    SELECT (
+        SELECT id FROM {table} WHERE {pending}
+        ORDER BY queue, priority, kind_id, should_run_at, id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT later.id FROM {table} later
+        WHERE {pending}
+          AND (later.queue, later.priority, later.kind_id)
+            > (here.queue, here.priority, here.kind_id)
+        ORDER BY later.queue, later.priority, later.kind_id, later.should_run_at, later.id LIMIT 1
+    )
+    FROM lane JOIN {table} here ON here.id = lane.id
+)
+SELECT id FROM lane WHERE id IS NOT NULL
+"""
+
+
+class Lane(NamedTuple):
+    """A queue, a priority, a kind; and when the next of its pending operations is due."""
+
+    queue: str
+    priority: int
+    kind_id: int
+    next_at: datetime
+
+
+def lanes(alias: str) -> list[Lane]:
+    """Return all lanes that have pending operations. One query, of one index entry per lane."""
+    rows = _operations(alias)
+    if connections[alias].vendor == "mysql":
+        # A loose index scan, which the recursive query would not be here: see EXPLAIN's
+        # "Using index for group-by".
+        found = rows.pending().order_by().values_list("queue", "priority", "kind_id")
+        return [Lane(*row) for row in found.annotate(next_at=Min("should_run_at"))]
+    meta = rows.model._meta
+    sql = _FIRST_OF_EACH_LANE.format(
+        table=connections[alias].ops.quote_name(meta.db_table),
+        pending=" AND ".join(f"{column} IS NULL" for column in states.PENDING_COLUMNS),
+    )
+    first = rows.filter(pk__in=RawSQL(sql, ()))
+    found = first.order_by().values_list("queue", "priority", "kind_id", "should_run_at")
+    return [Lane(*row) for row in found]
+
+
+def claim(
+    operator: OperatorProcess, lanes: Sequence[Lane], *, limit: int, now: datetime, alias: str
+) -> list[Operation]:
+    """Take up to `limit` due operations of these lanes for `operator`; return them, claimed.
+
+    Higher priority first, then by `should_run_at`, then by id; exact but for rows that another
+    operator has locked at this moment, which are passed over. `attempts` grows by one and is the
+    fence from then on. One transaction: at most two SELECTs per lane that contributes, one UPDATE.
+
+    Args:
+        operator: whose they become.
+        lanes: where to take them from; lanes with nothing due are passed over.
+        limit: how many at most.
+        now: the database's time, which becomes their `started_run_at`.
+        alias: the database.
+    """
+    due = [lane for lane in lanes if lane.next_at <= now]
+    if not due or limit < 1:
+        return []
+    return in_transaction(alias, lambda: _take(operator, due, limit, now, alias))
+
+
+def _take(
+    operator: OperatorProcess, lanes: Sequence[Lane], limit: int, now: datetime, alias: str
+) -> list[Operation]:
+    chosen: list[Operation] = []
+    by_priority = sorted(lanes, key=lambda lane: -lane.priority)
+    for _, peers in groupby(by_priority, key=lambda lane: lane.priority):
+        for lane, share in _shares(list(peers), limit - len(chosen), now, alias):
+            chosen += _locked(_due_in(lane, now, alias)[:share], alias)
+        if len(chosen) >= limit:
+            break
+    if not chosen:
+        return []
+    return _mark(chosen, operator, now, alias)
+
+
+def _shares(peers: list[Lane], limit: int, now: datetime, alias: str) -> list[tuple[Lane, int]]:
+    """Return how many of the next `limit` operations come from each of these equal lanes."""
+    # The first `limit` rows in order of time come from the `limit` lanes that are due first.
+    first = sorted(peers, key=lambda lane: lane.next_at)[:limit]
+    if len(first) == 1:
+        return [(first[0], limit)]
+    heads = [
+        (should_run_at, pk, lane)
+        for lane in first
+        for should_run_at, pk in _due_in(lane, now, alias).values_list("should_run_at", "pk")[
+            :limit
+        ]
+    ]
+    heads.sort(key=lambda head: head[:2])
+    shares: dict[Lane, int] = {}
+    for _, _, lane in heads[:limit]:
+        shares[lane] = shares.get(lane, 0) + 1
+    return list(shares.items())
+
+
+def _due_in(lane: Lane, now: datetime, alias: str) -> OperationQuerySet[Operation]:
+    rows = _operations(alias).due(now)
+    mine = rows.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
+    return mine.order_by("should_run_at", "id")
+
+
+def _locked(rows: OperationQuerySet[Operation], alias: str) -> list[Operation]:
+    features = connections[alias].features
+    if not features.has_select_for_update_skip_locked:
+        # SQLite, where the transaction holds the only write lock; or an old server, where the
+        # guard of the UPDATE decides alone.
+        return list(rows)
+    no_key = bool(features.has_select_for_no_key_update)
+    return list(rows.select_for_update(skip_locked=True, no_key=no_key))
+
+
+def _mark(
+    chosen: list[Operation], operator: OperatorProcess, now: datetime, alias: str
+) -> list[Operation]:
+    ids = [operation.pk for operation in chosen]
+    claimed = (
+        _operations(alias)
+        .filter(pk__in=ids)
+        .pending()
+        .update(
+            started_run_at=now,
+            operator=operator,
+            attempts=F("attempts") + 1,
+            abort_requested_at=None,
+        )
+    )
+    if claimed != len(ids):
+        mine = _operations(alias).filter(pk__in=ids, operator=operator, started_run_at=now)
+        held = set(mine.values_list("pk", flat=True))
+        chosen = [operation for operation in chosen if operation.pk in held]
+    for operation in chosen:
+        operation.started_run_at = now
+        operation.operator = operator
+        operation.attempts += 1
+        operation.abort_requested_at = None
+    return chosen
+
+
+def _operations(alias: str) -> OperationQuerySet[Operation]:
+    from operator_app.models.operation import Operation
+
+    return Operation.all_objects.using(alias)

@@ -1,0 +1,221 @@
+"""The job: one attempt at running one operation."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from django.db import DEFAULT_DB_ALIAS, models
+from django.utils.translation import gettext_lazy as _
+
+from operator_app import clock
+from operator_app.models import attempts, kinds, specific
+from operator_app.models.current import current_job
+from operator_app.outcomes import Finished, Outcome
+from operator_app.reports import shortened
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+
+PROGRESS_INTERVAL: Final = 1.0
+"""Seconds between two writes of a job's progress, at least."""
+MESSAGE_LENGTH: Final = 255
+
+
+class OperationJob(models.Model):
+    """One attempt at running one operation.
+
+    A value first, which runners pass around; a row at first need: progress, or an ending other than
+    a plain finish, or a policy that keeps all of them.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    operation = models.ForeignKey(
+        "operator_app.Operation",
+        models.CASCADE,
+        verbose_name=_("operation"),
+        related_name="jobs",
+        db_index=False,  # The unique constraint below serves it.
+    )
+    number = models.PositiveIntegerField(_("attempt"))
+    operator = models.CharField(_("operator"), max_length=300, blank=True)
+    """Where it ran, as "host:pid"; empty if by hand."""
+    started_at = models.DateTimeField(_("started"))
+    ended_at = models.DateTimeField(_("ended"), null=True)
+    outcome = models.CharField(_("outcome"), max_length=20, null=True)
+    """The name of the outcome; null while running."""
+    exception_class = models.CharField(_("exception"), max_length=255, blank=True)
+    message = models.TextField(_("message"), blank=True)
+    traceback = models.TextField(_("traceback"), blank=True)
+    log = models.TextField(_("log"), blank=True)
+    meta = models.JSONField(_("meta"), default=dict, blank=True)
+    progress_done = models.FloatField(_("done"), null=True)
+    progress_total = models.FloatField(_("total"), null=True)
+    progress_message = models.CharField(_("progress"), max_length=MESSAGE_LENGTH, blank=True)
+    stack = models.TextField(_("stack"), blank=True)
+
+    ending: Outcome | None = None
+    """How it ended, once `run()` has returned."""
+    error: BaseException | None = None
+    """What the operation's `run()` raised."""
+    instance: Operation | None = None
+    """The operation as an instance of the user's class, once loaded."""
+    could_not_be_loaded: bool = False
+    """Whether the operation was released because the database would not give it out."""
+    has_row: bool = False
+    """Whether it was written while it ran. `pk` does not tell: a rolled back INSERT leaves one."""
+    _progress_written: float = -math.inf
+
+    objects: ClassVar[models.Manager[OperationJob]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        constraints = [
+            models.UniqueConstraint(fields=["operation", "number"], name="operator_app_job_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.display_name} #{self.operation_id} (claim {self.number})"
+
+    @classmethod
+    def of(cls, operation: Operation, operator: str = "") -> OperationJob:
+        """Return the job of a claimed operation, unsaved. No queries."""
+        return cls(
+            operation=operation,
+            number=operation.attempts,
+            operator=operator,
+            started_at=operation.started_run_at,
+        )
+
+    @property
+    def display_name(self) -> str:
+        """The kind of its operation, "app.Model"."""
+        return kinds.label_of(self.operation.kind_id, self.alias)
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of its operation. One query if the operation has not been loaded yet."""
+        return self.load().tags()
+
+    @property
+    def alias(self) -> str:
+        """The database that the operation is in."""
+        return self.operation._state.db or DEFAULT_DB_ALIAS
+
+    def load(self) -> Operation:
+        """Return the operation as an instance of the user's class. One query, none for a proxy.
+
+        Raises:
+            OperationLost: if its class or its own row is gone.
+        """
+        if self.instance is None:
+            self.instance = specific.load(self.operation)
+        return self.instance
+
+    def run(self, *, interruptible: bool = False, final: bool = False) -> Outcome:
+        """Load the operation, run it, decide what came of it. Writes nothing: see `perform()`.
+
+        Args:
+            interruptible: whether a KeyboardInterrupt is Ctrl-C, which releases the operation, and
+                not an error of `run()`. The caller raises it again from `error`.
+            final: whether an error is for good, whatever the policy says.
+        """
+        token = current_job.set(self)
+        try:
+            outcome = attempts.attempt(self, interruptible=interruptible, final=final)
+        finally:
+            current_job.reset(token)
+        self.end_as(outcome)
+        return outcome
+
+    def end_as(self, outcome: Outcome) -> None:
+        """Note how the attempt ended, and that it did so now. Writes nothing."""
+        self.ending, self.outcome = outcome, outcome.name
+        self.ended_at = clock.now(self.alias)
+        self.message = outcome.reason
+        if (report := outcome.report) is not None:
+            self.exception_class = shortened(report.exception_class, MESSAGE_LENGTH)
+            self.message, self.traceback = report.message, report.traceback
+
+    def perform(self, *, final: bool = False) -> Outcome:
+        """Claim the operation by hand if it is unclaimed, run it, record the outcome, call the hooks.
+
+        For runs outside an operator. One UPDATE to claim and one to record, besides `run()`'s own.
+
+        Args:
+            final: as in `run()`.
+
+        Raises:
+            OperationStarted: if somebody else has claimed it, or it has ended.
+            KeyboardInterrupt: after the operation was released.
+        """
+        attempts.claim_by_hand(self)
+        attempts.call_queued(self)
+        outcome = self.run(interruptible=True, final=final)
+        held = type(self.operation).all_objects.using(self.alias).record([self])
+        if held:
+            self.call_hooks()
+        if isinstance(self.error, KeyboardInterrupt) and outcome.report is None:
+            raise self.error
+        return outcome
+
+    @property
+    def has_ending_hook(self) -> bool:
+        """Whether `call_hooks()` has anything to do: most kinds have no hooks."""
+        return attempts.has_ending_hook(self)
+
+    def call_hooks(self) -> None:
+        """Call `succeeded()` or `errored()`, after the outcome was recorded.
+
+        An error in a hook is logged and changes nothing.
+        """
+        attempts.call_ending_hook(self)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Show how far the run has come: see `Operation.progress()`.
+
+        At most one INSERT or UPDATE a second; the last values are written with the outcome.
+
+        Raises:
+            ValueError: for a number that is negative, infinite or none.
+        """
+        for value in (done, *([] if total is None else [total])):
+            if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+                raise ValueError(f"progress() takes numbers >= 0, not {value!r}.")
+        self.progress_done, self.progress_total = float(done), total
+        self.progress_message = shortened(message, MESSAGE_LENGTH)
+        if time.monotonic() - self._progress_written >= PROGRESS_INTERVAL:
+            self._write_progress()
+
+    @property
+    def is_worth_a_row(self) -> bool:
+        """Whether the attempt is kept: anything but a plain finish, or what the policy asks for."""
+        if self.has_row or not isinstance(self.ending, Finished):
+            return True
+        if self.progress_done is not None or self.meta:
+            return True
+        return (
+            self.instance is not None and type(self.instance).resolved_policy().keep_jobs == "all"
+        )
+
+    def store(self) -> None:
+        """Write the row as it stands: one UPDATE if there is one, one INSERT if not."""
+        rows = OperationJob.objects.using(self.alias)
+        if self.has_row:
+            values = {field.attname: getattr(self, field.attname) for field in self._own_fields()}
+            # The row may have been rolled back together with what run() did.
+            self.has_row = bool(rows.filter(pk=self.pk).update(**values))
+        if not self.has_row:
+            self.pk = None
+            self.save(using=self.alias, force_insert=True)
+            self.has_row = True
+
+    def _write_progress(self) -> None:
+        self.store()
+        self._progress_written = time.monotonic()
+
+    def _own_fields(self) -> list[models.Field[object, object]]:
+        fixed = ("id", "operation", "number")
+        return [field for field in self._meta.concrete_fields if field.name not in fixed]

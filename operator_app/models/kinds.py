@@ -1,0 +1,100 @@
+"""Which class an operation is of, and which classes this process knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.core.signals import setting_changed
+from django.db.models import Subquery
+from django.dispatch import receiver
+
+from operator_app import policy as policies
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+
+_resolved: dict[tuple[int, ...], tuple[list[policies.Policy], policies.Policy]] = {}
+
+
+def content_type(model: type[Operation], alias: str) -> ContentType:
+    """Return the content type of a kind; a proxy has its own. One query, the first time."""
+    manager = ContentType.objects.db_manager(alias)
+    return manager.get_for_model(model, for_concrete_model=False)
+
+
+def content_type_id(model: type[Operation]) -> Subquery:
+    """Return a subquery for the id of the kind's content type: it asks the database when the query
+    around it does, and not where that query is only written down (as in a form at import time).
+    """
+    meta = model._meta
+    rows = ContentType.objects.filter(app_label=meta.app_label, model=meta.model_name)
+    return Subquery(rows.values("id")[:1])
+
+
+def model_of(kind_id: int, alias: str) -> type[Operation] | None:
+    """Return the class of a kind, or None if this process does not know it. Cached by Django."""
+    from operator_app.models.operation import Operation
+
+    try:
+        found = ContentType.objects.db_manager(alias).get_for_id(kind_id).model_class()
+    except ContentType.DoesNotExist:
+        return None
+    if found is None or not issubclass(found, Operation) or found is Operation:
+        return None
+    return found
+
+
+def label_of(kind_id: int, alias: str) -> str:
+    """Return "app.Model" for a kind; in lower case if its class is gone. Cached by Django."""
+    try:
+        kind = ContentType.objects.db_manager(alias).get_for_id(kind_id)
+    except ContentType.DoesNotExist:
+        return f"kind {kind_id}"
+    found = kind.model_class()
+    return found._meta.label if found else f"{kind.app_label}.{kind.model}"
+
+
+def all_kinds() -> list[type[Operation]]:
+    """Return every kind that is installed: the subclasses of `Operation`, proxies included."""
+    from operator_app.models.operation import Operation
+
+    return [
+        model
+        for model in apps.get_models()
+        if issubclass(model, Operation) and model is not Operation
+    ]
+
+
+def known_kinds(alias: str) -> dict[int, type[Operation]]:
+    """Return the kinds that this process can run, by the ids of their content types.
+
+    One query the first time; Django keeps content types in memory afterwards.
+    """
+    manager = ContentType.objects.db_manager(alias)
+    found = manager.get_for_models(*all_kinds(), for_concrete_models=False)
+    return {kind.pk: model for model, kind in found.items()}  # type: ignore[misc]
+
+
+def overrides(model: type[Operation], method: str) -> bool:
+    """Whether a kind has its own version of one of the methods of `Operation`."""
+    from operator_app.models.operation import Operation
+
+    return getattr(model, method) is not getattr(Operation, method)
+
+
+def policy_of(model: type[Operation]) -> policies.Policy:
+    """Return the policy of a kind, complete: its own, its bases', the project's, built in."""
+    own = [vars(base)["policy"] for base in model.__mro__ if "policy" in vars(base)]
+    # By identity, since policies hold lists; the policies are kept, so that no id is used twice.
+    key = tuple(id(policy) for policy in own)
+    if key not in _resolved:
+        _resolved[key] = (own, policies.resolve(*own))
+    return _resolved[key][1]
+
+
+@receiver(setting_changed)
+def _forget_policies(*, setting: str, **kwargs: object) -> None:
+    if setting == "OPERATOR":
+        _resolved.clear()

@@ -1,0 +1,381 @@
+"""The operation: what to do, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from asgiref.sync import sync_to_async
+from django.contrib.contenttypes.models import ContentType
+from django.db import DEFAULT_DB_ALIAS, models
+from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
+
+from operator_app import policy as policies
+from operator_app.exceptions import (
+    OperationCancelled,
+    OperationLost,
+    OperationRetried,
+    OperationStopped,
+)
+from operator_app.models import guards, kinds, scheduling, states
+from operator_app.models.indexes import PartialIndex, PartialUnique
+from operator_app.models.process import OperatorProcess
+from operator_app.models.querysets import OperationManager
+from operator_app.validation import QUEUE_MAX_LENGTH
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from operator_app.models.job import OperationJob
+
+
+class Operation(models.Model):
+    """Something to do later. Subclass it, give it columns and a `run()`, and schedule rows of it.
+
+    The columns here belong to the engine: nothing but claims, outcomes and queryset verbs writes
+    them, `save()` included; see `save()` for the three that a user may change.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    # No constraint: each insert would lock the one row of its kind. No index: the lanes have it.
+    kind = models.ForeignKey(
+        ContentType,
+        models.PROTECT,
+        verbose_name=_("kind"),
+        related_name="+",
+        editable=False,
+        db_index=False,
+        db_constraint=False,
+    )
+    queue = models.CharField(_("queue"), max_length=QUEUE_MAX_LENGTH, blank=True)
+    priority = models.SmallIntegerField(_("priority"), blank=True)
+    should_run_at = models.DateTimeField(_("should run at"))
+    started_run_at = models.DateTimeField(_("claimed"), null=True, editable=False)
+    begun_run_at = models.DateTimeField(_("begun"), null=True, editable=False)
+    finished_run_at = models.DateTimeField(_("finished"), null=True, editable=False)
+    failed_run_at = models.DateTimeField(_("failed"), null=True, editable=False)
+    cancelled_at = models.DateTimeField(_("cancelled"), null=True, editable=False)
+    reason = models.CharField(_("reason"), max_length=255, blank=True, editable=False)
+    abort_requested_at = models.DateTimeField(_("abort requested"), null=True, editable=False)
+    times_out_at = models.DateTimeField(_("times out"), null=True, editable=False)
+    attempts = models.PositiveIntegerField(_("claims"), default=0, editable=False)
+    failures = models.PositiveIntegerField(_("failures"), default=0, editable=False)
+    crashes = models.PositiveIntegerField(_("crashes"), default=0, editable=False)
+    stops = models.PositiveIntegerField(_("stops"), default=0, editable=False)
+    # No constraint: its check would lock the row of the operator that is beating.
+    operator = models.ForeignKey(
+        OperatorProcess,
+        models.DO_NOTHING,
+        verbose_name=_("operator"),
+        related_name="+",
+        null=True,
+        editable=False,
+        db_index=False,
+        db_constraint=False,
+    )
+    unique_key = models.CharField(_("unique key"), max_length=255, null=True, editable=False)
+    # A digest, since databases do not agree on when two strings are equal.
+    active_key = models.CharField(max_length=64, null=True, editable=False)
+    created_at = models.DateTimeField(_("created"), editable=False)
+
+    objects: ClassVar[OperationManager[Self]] = OperationManager()
+    all_objects: ClassVar[OperationManager[Self]] = OperationManager(with_cancelled=True)
+
+    policy: ClassVar[policies.Policy] = policies.Policy()
+    """How operations of this class are run; what it leaves open comes from the base classes."""
+
+    class Meta:
+        verbose_name = _("operation")
+        verbose_name_plural = _("operations")
+        constraints = [
+            models.CheckConstraint(condition=states.ONE_ENDING, name="operator_app_one_ending"),
+            models.CheckConstraint(
+                condition=states.OPERATOR_STARTED, name="operator_app_operator_started"
+            ),
+            PartialUnique(fields=["kind", "active_key"], name="operator_app_unique_key"),
+        ]
+        indexes = [
+            # The order of a claim: lane by lane, and in a lane by time. See `models.claims`.
+            PartialIndex(
+                fields=["queue", "priority", "kind", "should_run_at", "id"],
+                name="operator_app_pending",
+                where=states.PENDING,
+                plain_fields=[
+                    *states.ENDINGS,
+                    "started_run_at",
+                    *["queue", "priority", "kind", "should_run_at", "id"],
+                ],
+            ),
+            PartialIndex(
+                fields=["operator", "started_run_at"],
+                name="operator_app_started",
+                where=states.STARTED,
+            ),
+            PartialIndex(
+                fields=["failed_run_at"],
+                name="operator_app_failed",
+                where=models.Q(failed_run_at__isnull=False),
+            ),
+            PartialIndex(
+                fields=["cancelled_at"],
+                name="operator_app_cancelled",
+                where=models.Q(cancelled_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind_label} #{self.pk}"
+
+    # What a kind writes
+
+    def run(self) -> Any:
+        """Do the work; `async def` is welcome. What it returns is ignored: results are columns."""
+        raise NotImplementedError(f"{type(self).__name__} needs a run() method.")
+
+    def queued(self) -> None:
+        """Hook: claimed, about to be handed to a runner. Runs in the operator's main thread."""
+
+    def succeeded(self) -> None:
+        """Hook: `run()` returned and that has been recorded. At most once."""
+
+    def errored(self, error: BaseException, will_retry: bool) -> None:
+        """Hook: `run()` raised an error and that has been recorded. At most once per attempt."""
+
+    def tags(self) -> list[str]:
+        """Return the operation's tags, for searching. Those of an override are stored once, when
+        the operation is scheduled; the default ones follow from the row.
+        """
+        return ["operation", f"{self.kind_label}:{self.pk}"]
+
+    # What a run() may call
+
+    def stop(
+        self, reason: str = "", delay: float | None = None, until: datetime | None = None
+    ) -> None:
+        """End this `run()`; the operation is tried again later and no failure is counted.
+
+        Args:
+            reason: why, for people.
+            delay: seconds to wait, at least 1; by default the policy's `stop_delay`.
+            until: the moment to wait for, aware, in place of `delay`.
+
+        Raises:
+            OperationStopped: always; the engine catches it.
+            ValueError: for a negative delay, both times at once, or a naive `until`.
+            OperatorError: if another operation's job is running here.
+        """
+        guards.check_current(self, "stop", "reschedule")
+        guards.check_delay(delay)
+        if delay is not None and until is not None:
+            raise ValueError("stop() takes delay or until, not both.")
+        moment = None if until is None else scheduling.moment(until, self._alias)
+        raise OperationStopped(reason, delay=delay, until=moment)
+
+    def cancel(self, reason: str = "") -> None:
+        """End this `run()`; the operation is never run again, and leaves `objects`.
+
+        Raises:
+            OperationCancelled: always; the engine catches it.
+            OperatorError: if another operation's job is running here.
+        """
+        guards.check_current(self, "cancel", "cancel")
+        raise OperationCancelled(reason)
+
+    def retry(self, reason: str = "", delay: float | None = None) -> None:
+        """End this `run()` as failed, to be tried again if the policy has attempts left.
+
+        Args:
+            reason: why, for people.
+            delay: seconds to wait; by default the policy's backoff.
+
+        Raises:
+            OperationRetried: always; the engine catches it.
+            ValueError: for a negative delay.
+            OperatorError: if another operation's job is running here.
+        """
+        guards.check_current(self, "retry", "retry")
+        guards.check_delay(delay)
+        raise OperationRetried(reason, delay=delay)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Show how far this `run()` has come. At most one write a second; the last is always kept.
+
+        Args:
+            done: how much is done, in any unit.
+            total: how much there is, in the same unit, if that is known.
+            message: what is being done, for people; cut at 255 characters.
+
+        Raises:
+            OperatorError: if the operation is not running here.
+        """
+        self.job.progress(done, total, message)
+
+    @property
+    def job(self) -> OperationJob:
+        """The job that is running this operation here. No queries.
+
+        Raises:
+            OperatorError: if the operation is not running here.
+        """
+        return guards.job_of(self)
+
+    # Scheduling
+
+    @classmethod
+    def schedule(
+        cls,
+        when: datetime | timedelta,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        unique_key: str | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Insert an operation that runs at `when`. Inside `atomic()` it is not seen before commit.
+
+        One INSERT for a kind without columns, two for one with; a savepoint and one query more with
+        `unique_key`, one INSERT more if the kind overrides `tags()`.
+
+        Args:
+            when: an aware datetime (naive with USE_TZ=False), or a timedelta from now.
+            queue: in place of the policy's.
+            priority: in place of the policy's; higher runs first.
+            unique_key: at most one operation of the kind with this key may be active.
+            fields: the kind's own columns.
+
+        Raises:
+            ValueError, TypeError: for a bad argument; nothing is written.
+            OperationExists: if the key is taken.
+        """
+        operation = scheduling.build(
+            cls, when, queue=queue, priority=priority, unique_key=unique_key, fields=fields
+        )
+        operation.save()
+        return operation
+
+    @classmethod
+    def dispatch(cls, **fields: Any) -> Self:
+        """Insert an operation that is due now; otherwise as `schedule()`."""
+        return cls.schedule(timedelta(0), **fields)
+
+    @classmethod
+    def dispatch_now(cls, **fields: Any) -> Self:
+        """Run an operation here and now, and return it as it was recorded.
+
+        An error is final: it is recorded without a retry and raised again. `stop()` and `cancel()`
+        return. The row is inserted as started by hand, so that no operator takes it.
+
+        Raises:
+            BaseException: what `run()` raised, after it was recorded.
+        """
+        return scheduling.run_here(cls, fields)
+
+    @classmethod
+    def schedule_many(cls, operations: Iterable[Self]) -> list[Self]:
+        """Insert many operations, each with its `should_run_at`, in one transaction.
+
+        A constant number of statements per thousand operations of a kind (one or two INSERTs,
+        more where the database limits the parameters of a statement). No signals are sent.
+
+        Raises:
+            ValueError, TypeError: for a bad operation, by its position; nothing is written.
+        """
+        return scheduling.schedule_many(cls, list(operations))
+
+    @classmethod
+    def aschedule(cls, when: datetime | timedelta, **options: Any) -> Awaitable[Self]:
+        """Async twin of `schedule()`."""
+        return sync_to_async(cls.schedule)(when, **options)
+
+    @classmethod
+    def adispatch(cls, **fields: Any) -> Awaitable[Self]:
+        """Async twin of `dispatch()`."""
+        return sync_to_async(cls.dispatch)(**fields)
+
+    @classmethod
+    def adispatch_now(cls, **fields: Any) -> Awaitable[Self]:
+        """Async twin of `dispatch_now()`."""
+        return sync_to_async(cls.dispatch_now)(**fields)
+
+    @classmethod
+    def aschedule_many(cls, operations: Iterable[Self]) -> Awaitable[list[Self]]:
+        """Async twin of `schedule_many()`."""
+        return sync_to_async(cls.schedule_many)(operations)
+
+    # The row
+
+    def save(
+        self,
+        *,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Insert a new operation, or write the user's part of a loaded one.
+
+        A loaded operation writes its own columns only. `should_run_at`, `priority` and `queue` are
+        written if they were changed, and only while the operation is pending. The other columns of
+        the engine are never written, so that a stale copy cannot undo a claim; a deleted row is not
+        inserted again.
+
+        Raises:
+            OperationStarted: if the schedule was changed but the operation has been claimed.
+            ValueError: if `update_fields` names a column of the engine.
+            DatabaseError: if the row is gone (`NotUpdated` from Django 6.0 on).
+        """
+        if self._state.adding:
+            scheduling.prepare(self, using)
+            scheduling.insert(self, super().save, force_insert=force_insert, using=using)
+        else:
+            guards.save_loaded(self, super().save, using=using, update_fields=update_fields)
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Self:
+        """Build an instance from a row and remember its schedule, to know later what changed."""
+        operation = super().from_db(db, field_names, values, **kwargs)
+        guards.remember_schedule(operation)
+        return operation
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Reload the columns, the schedule among them."""
+        super().refresh_from_db(*args, **kwargs)
+        self.__dict__.pop("specific", None)
+        guards.remember_schedule(self)
+
+    @cached_property
+    def specific(self) -> Operation:
+        """The instance of the user's own class; this one if that class or its row is gone. One
+        query, none for a proxy; cached.
+        """
+        from operator_app.models import specific
+
+        try:
+            return specific.load(self)
+        except OperationLost:
+            return self
+
+    @property
+    def kind_label(self) -> str:
+        """ "app.Model" of the operation's class."""
+        if self.kind_id is None:
+            return type(self)._meta.label
+        return kinds.label_of(self.kind_id, self._alias)
+
+    @property
+    def state(self) -> str:
+        """One of scheduled, due, running, stuck, finished, failed, cancelled, as of now. One query
+        for a started operation whose operator is not loaded.
+        """
+        return states.state_of(self, self._alias)
+
+    @classmethod
+    def resolved_policy(cls) -> policies.Policy:
+        """Return the policy of this kind, complete: its own, its bases', the project's, built in."""
+        return kinds.policy_of(cls)
+
+    @property
+    def _alias(self) -> str:
+        return self._state.db or DEFAULT_DB_ALIAS

@@ -1,0 +1,93 @@
+"""Out by record: outcomes are written only where the attempt still holds its claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import DataError, DatabaseError, IntegrityError
+from django.db.models import F
+
+from operator_app import log
+from operator_app.models import attempts
+from operator_app.models.job import OperationJob
+from operator_app.models.transactions import in_transaction
+
+
+def record(jobs: Sequence[OperationJob], *, alias: str) -> list[OperationJob]:
+    """Write how these jobs ended; return those whose claim still held.
+
+    One transaction for all of them: one guarded UPDATE per job, in the order of the operations'
+    ids so that two recorders cannot deadlock, then the job rows that are kept, inserted together.
+    If the database refuses a row, each job gets a transaction of its own, so that one that cannot
+    be written takes no other with it. A job whose claim was lost is logged and changes nothing.
+
+    Args:
+        jobs: jobs whose `run()` has returned.
+        alias: the database of their operations.
+
+    Raises:
+        DatabaseError: if the database is away, or if a single job cannot be written.
+    """
+    ordered = sorted(jobs, key=lambda job: job.operation_id)
+    if not ordered:
+        return []
+    try:
+        held = in_transaction(alias, lambda: _write(ordered, alias))
+    except (DataError, IntegrityError):
+        held = _one_by_one(ordered, alias)
+    _log(ordered, held)
+    return held
+
+
+def _one_by_one(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
+    held: list[OperationJob] = []
+    for job in jobs:
+        try:
+            held += in_transaction(alias, lambda job=job: _write([job], alias))  # type: ignore[misc]
+        except (DataError, IntegrityError):
+            log.logger.exception(
+                "%s: its history could not be stored, its outcome is.",
+                job,
+                extra=log.facts("history_lost", job),
+            )
+            if in_transaction(alias, lambda job=job: _end(job, alias)):  # type: ignore[misc]
+                held.append(job)
+    return held
+
+
+def _write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
+    held = [job for job in jobs if _end(job, alias)]
+    kept = [job for job in held if job.is_worth_a_row]
+    # After the guard, so that a lost claim leaves no history of an attempt that does not count.
+    new = [job for job in kept if not job.has_row]
+    for job in new:
+        job.pk = None
+    OperationJob.objects.using(alias).bulk_create(new)
+    for job in kept:
+        if job.has_row:
+            job.store()
+    return held
+
+
+def _end(job: OperationJob, alias: str) -> bool:
+    from operator_app.models.operation import Operation
+
+    outcome = job.ending
+    assert outcome is not None and job.ended_at is not None, f"{job} has not been run"
+    changes = outcome.changes(job.ended_at)
+    if outcome.counter is not None:
+        changes[outcome.counter] = F(outcome.counter) + 1
+    claim = Operation.all_objects.using(alias).started()
+    fence = claim.filter(
+        pk=job.operation_id, attempts=job.number, operator_id=job.operation.operator_id
+    )
+    return bool(fence.update(**changes))
+
+
+def _log(jobs: Sequence[OperationJob], held: Sequence[OperationJob]) -> None:
+    holders = {id(job) for job in held}
+    for job in jobs:
+        if id(job) not in holders:
+            log.transition("lost", job)
+        elif job.ending is not None:
+            log.transition(job.ending.name, job, error=attempts.unexpected(job))

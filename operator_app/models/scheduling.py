@@ -1,0 +1,281 @@
+"""How operations come into being: arguments checked, columns completed, rows inserted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from django.conf import settings
+from django.db import IntegrityError, router, transaction
+from django.utils import timezone
+
+from operator_app import clock, conf
+
+from operator_app.exceptions import OperationExists, OperatorError
+from operator_app.models import guards, kinds
+from operator_app.models.bulk import insert_rows
+from operator_app.models.tag import OperationTag
+from operator_app.validation import check_priority, check_queue
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+
+OperationT = TypeVar("OperationT", bound="Operation")
+
+KEY_LIMIT: Final = 255
+MANY: Final = 1_000
+"""How many operations `schedule_many` inserts with one statement per table."""
+
+
+def build(
+    model: type[OperationT],
+    when: datetime | timedelta,
+    *,
+    queue: str | None,
+    priority: int | None,
+    unique_key: str | None,
+    fields: dict[str, Any],
+) -> OperationT:
+    """Return an unsaved operation for `Operation.schedule()`; every argument is checked."""
+    check_fields(model, fields)
+    operation = model(**fields)
+    operation.should_run_at = moment(when, router.db_for_write(model))
+    if queue is not None:
+        operation.queue = check_queue(queue)
+    if priority is not None:
+        operation.priority = check_priority(priority)
+    operation.unique_key = unique_key
+    return operation
+
+
+def check_fields(model: type[Operation], fields: dict[str, Any]) -> None:
+    """Raise TypeError for a column that the kind does not have or that is the engine's."""
+    if model._meta.abstract:
+        raise TypeError(f"{model.__name__} is abstract. Schedule a concrete subclass of it.")
+    engine = guards.engine_names()
+    known = {
+        name
+        for field in model._meta.get_fields()
+        if field.concrete and not _is_link(field)
+        for name in (field.name, getattr(field, "attname", field.name))
+    }
+    for name in fields:
+        if name in engine or name == "pk":
+            raise TypeError(
+                f"{name!r} is a column of the engine and cannot be passed to "
+                f"{model.__name__}.schedule(). Its own options are when, queue, priority and "
+                "unique_key."
+            )
+        if name not in known:
+            hint = conf.did_you_mean(name, sorted(known - engine))
+            raise TypeError(f"{model.__name__} has no field {name!r}{hint}.")
+
+
+def moment(when: datetime | timedelta, alias: str) -> datetime:
+    """Return `when` as a moment, aware exactly if USE_TZ is on.
+
+    Raises:
+        ValueError: for a naive datetime with USE_TZ, or a moment that no datetime can name.
+        TypeError: for anything but a datetime or a timedelta.
+    """
+    if isinstance(when, timedelta):
+        try:
+            return clock.now(alias) + when
+        except OverflowError:
+            raise ValueError(f"{when} from now is further than a datetime can name.") from None
+    if not isinstance(when, datetime):
+        raise TypeError(f"When to run is an aware datetime or a timedelta, not {when!r}.")
+    if settings.USE_TZ and timezone.is_naive(when):
+        raise ValueError(
+            f"{when!r} is naive and USE_TZ is on, so it does not say which moment is meant. "
+            "Use django.utils.timezone.make_aware(...) or a timedelta."
+        )
+    if not settings.USE_TZ and timezone.is_aware(when):
+        return timezone.make_naive(when)
+    return when
+
+
+def prepare(operation: Operation, using: str | None) -> None:
+    """Complete and check the engine's columns of a new operation, before it is inserted."""
+    model = type(operation)
+    if not kinds.overrides(model, "run"):
+        what = "is the base class" if _is_base(model) else "has no run() method"
+        raise TypeError(f"{model.__name__} {what}. Schedule a subclass of Operation that has one.")
+    alias = using or router.db_for_write(model, instance=operation)
+    operation.kind = kinds.content_type(model, alias)
+    complete_schedule(operation)
+    if operation.created_at is None:
+        operation.created_at = clock.now(alias)
+    if operation.unique_key is not None:
+        operation.active_key = digest(operation.unique_key)
+
+
+def complete_schedule(operation: Operation) -> None:
+    """Check the schedule of an operation; what is left open comes from the policy."""
+    name = type(operation).__name__
+    if operation.should_run_at is None:
+        raise ValueError(f"{name}.should_run_at is missing: when should it run?")
+    operation.should_run_at = moment(operation.should_run_at, operation._alias)
+    if not operation.queue or operation.priority is None:
+        policy = type(operation).resolved_policy()
+        operation.queue = operation.queue or str(policy.queue)
+        if operation.priority is None:
+            assert isinstance(policy.priority, int)
+            operation.priority = policy.priority
+    check_queue(operation.queue)
+    check_priority(operation.priority)
+
+
+def digest(unique_key: object) -> str:
+    """Return what stands for a unique key in `active_key`: its SHA-256.
+
+    Databases differ in whether "a" equals "A", "á" or "a "; of a digest there is one spelling.
+
+    Raises:
+        ValueError: for a key that is empty, too long or not a string.
+    """
+    if not isinstance(unique_key, str) or not unique_key or len(unique_key) > KEY_LIMIT:
+        raise ValueError(
+            f"A unique key is a non-empty string of at most {KEY_LIMIT} characters, "
+            f"not {unique_key!r}."
+        )
+    return hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def insert(
+    operation: Operation, save: Callable[..., None], *, force_insert: Any, using: str | None
+) -> None:
+    """Insert a prepared operation and its tags: see `Operation.save()`."""
+    alias = using or router.db_for_write(type(operation), instance=operation)
+    tagged = kinds.overrides(type(operation), "tags")
+    if not tagged and operation.active_key is None:
+        save(using=alias, force_insert=force_insert)
+    else:
+        try:
+            with transaction.atomic(using=alias):
+                save(using=alias, force_insert=force_insert)
+                _store_tags([operation] if tagged else [], alias)
+        except IntegrityError as error:
+            operation._state.adding = True
+            _explain_conflict(operation, alias, error)
+            raise
+    guards.remember_schedule(operation)
+
+
+def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list[OperationT]:
+    """Insert many operations: see `Operation.schedule_many()`."""
+    alias = router.db_for_write(model)
+    by_model: dict[type[Operation], list[Operation]] = {}
+    for position, operation in enumerate(operations):
+        try:
+            _check_new(model, operation)
+            prepare(operation, alias)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"Operation at position {position}: {error}") from error
+        by_model.setdefault(type(operation), []).append(operation)
+    try:
+        with transaction.atomic(using=alias):
+            for kind, members in by_model.items():
+                for start in range(0, len(members), MANY):
+                    _insert_many(kind, members[start : start + MANY], alias)
+    except BaseException:
+        for operation in operations:
+            operation.pk, operation._state.adding = None, True
+        raise
+    return operations
+
+
+def run_here(model: type[OperationT], fields: dict[str, Any]) -> OperationT:
+    """Insert an operation as started by hand and run it: see `Operation.dispatch_now()`."""
+    from operator_app.models.job import OperationJob
+
+    operation = build(
+        model, timedelta(0), queue=None, priority=None, unique_key=None, fields=fields
+    )
+    operation.created_at = operation.started_run_at = operation.begun_run_at = (
+        operation.should_run_at
+    )
+    operation.attempts = 1
+    operation.save()
+    job = OperationJob.of(operation)
+    try:
+        job.perform(final=True)
+    finally:
+        operation.refresh_from_db()
+    if job.error is not None and job.ending is not None and job.ending.report is not None:
+        raise _raisable(job.error)
+    return operation
+
+
+def _raisable(error: BaseException) -> BaseException:
+    from operator_app.exceptions import OperationInterrupt
+
+    if not isinstance(error, OperationInterrupt):
+        return error
+    refusal = OperatorError(f"dispatch_now() does not try again: {error.reason or error!r}")
+    refusal.__cause__ = error
+    return refusal
+
+
+def _check_new(model: type[Operation], operation: Operation) -> None:
+    if not isinstance(operation, model):
+        raise TypeError(f"expected an unsaved {model.__name__}, got {operation!r}.")
+    if not operation._state.adding:
+        raise ValueError(f"{operation} has been saved already.")
+
+
+def _insert_many(kind: type[Operation], members: list[Operation], alias: str) -> None:
+    try:
+        with transaction.atomic(using=alias, savepoint=any(row.active_key for row in members)):
+            insert_rows(kind, members, alias)
+    except IntegrityError as error:
+        for operation in members:
+            _explain_conflict(operation, alias, error)
+        raise
+    if kinds.overrides(kind, "tags"):
+        _store_tags(members, alias)
+    for operation in members:
+        guards.remember_schedule(operation)
+
+
+def _store_tags(operations: list[Operation], alias: str) -> None:
+    limit = OperationTag._meta.get_field("name").max_length
+    tags = []
+    for operation in operations:
+        for name in dict.fromkeys(operation.tags()):
+            if not isinstance(name, str) or not name or len(name) > limit:
+                raise ValueError(
+                    f"{type(operation).__name__}.tags() must return non-empty strings of at most "
+                    f"{limit} characters, not {name!r}."
+                )
+            tags.append(OperationTag(operation_id=operation.pk, name=name))
+    OperationTag.objects.using(alias).bulk_create(tags)
+
+
+def _explain_conflict(operation: Operation, alias: str, error: IntegrityError) -> None:
+    """Raise OperationExists if the insert failed because the unique key is taken."""
+    from operator_app.models.operation import Operation as Base
+
+    if operation.active_key is None:
+        return
+    holders = Base.all_objects.using(alias).filter(
+        kind_id=operation.kind_id, active_key=operation.active_key
+    )
+    if (holder := holders.first()) is not None:
+        raise OperationExists(
+            f"{holder} with unique key {operation.unique_key!r} has not ended yet, so no other "
+            f"{type(operation).__name__} with this key can be scheduled."
+        ) from error
+
+
+def _is_base(model: type[Operation]) -> bool:
+    from operator_app.models.operation import Operation as Base
+
+    return model is Base
+
+
+def _is_link(field: Any) -> bool:
+    remote = getattr(field, "remote_field", None)
+    return bool(remote and getattr(remote, "parent_link", False))

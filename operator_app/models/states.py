@@ -1,0 +1,81 @@
+"""The states of an operation, as conditions on its timestamps: the only place that spells them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db.models import Exists, OuterRef, Q
+
+from operator_app import clock
+from operator_app.models.process import OperatorProcess
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+
+BY_HAND_FOR: Final = timedelta(hours=1)
+"""How long an operation started by `dispatch_now` may run if it has no timeout of its own."""
+
+ENDINGS: Final = ("finished_run_at", "failed_run_at", "cancelled_at")
+PENDING_COLUMNS: Final = (*ENDINGS, "started_run_at")
+"""The columns that are null while an operation is pending, for the queries written in SQL."""
+
+NOT_ENDED: Final = Q(**{f"{column}__isnull": True for column in ENDINGS})
+PENDING: Final = Q(started_run_at__isnull=True) & NOT_ENDED
+STARTED: Final = Q(started_run_at__isnull=False) & NOT_ENDED
+
+ONE_ENDING: Final = (
+    Q(finished_run_at__isnull=True, failed_run_at__isnull=True)
+    | Q(finished_run_at__isnull=True, cancelled_at__isnull=True)
+    | Q(failed_run_at__isnull=True, cancelled_at__isnull=True)
+)
+OPERATOR_STARTED: Final = Q(operator__isnull=True) | Q(started_run_at__isnull=False)
+
+
+def stuck(now: datetime) -> Q:
+    """Started, not ended, and its operator is gone or lost, or its time has run out."""
+    alive = OperatorProcess.objects.alive(now).filter(pk=OuterRef("operator_id"))
+    deserted = Q(operator__isnull=False) & ~Exists(alive)
+    overran = Q(times_out_at__lt=now)
+    abandoned = Q(
+        operator__isnull=True, times_out_at__isnull=True, started_run_at__lt=now - BY_HAND_FOR
+    )
+    return STARTED & (deserted | overran | abandoned)
+
+
+def running(now: datetime) -> Q:
+    """Started, not ended, its operator alive, within its time."""
+    alive = OperatorProcess.objects.alive(now).filter(pk=OuterRef("operator_id"))
+    in_time = Q(times_out_at__isnull=True) | Q(times_out_at__gte=now)
+    by_hand = Q(operator__isnull=True) & (
+        Q(times_out_at__gte=now)
+        | Q(times_out_at__isnull=True, started_run_at__gte=now - BY_HAND_FOR)
+    )
+    return STARTED & (by_hand | (Q(operator__isnull=False) & Exists(alive) & in_time))
+
+
+def state_of(operation: Operation, alias: str) -> str:
+    """Return the name of the state that `operation` is in now; the same rules as the conditions."""
+    if operation.finished_run_at is not None:
+        return "finished"
+    if operation.failed_run_at is not None:
+        return "failed"
+    if operation.cancelled_at is not None:
+        return "cancelled"
+    now = clock.now(alias)
+    if operation.started_run_at is None:
+        return "scheduled" if operation.should_run_at > now else "due"
+    return "stuck" if _is_stuck(operation, now) else "running"
+
+
+def _is_stuck(operation: Operation, now: datetime) -> bool:
+    assert operation.started_run_at is not None
+    if operation.times_out_at is not None and operation.times_out_at < now:
+        return True
+    if operation.operator_id is None:
+        return operation.times_out_at is None and operation.started_run_at < now - BY_HAND_FOR
+    try:
+        operator = operation.operator
+    except OperatorProcess.DoesNotExist:
+        return True
+    return operator is None or not operator.is_alive(now)

@@ -1,0 +1,220 @@
+"""The operator: starts the runners, ticks the duties, sleeps, and leaves in order when told to."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from django.db import Error
+
+from operator_app import conf, log
+from operator_app.duties import Dispatch, Heartbeat, Record
+from operator_app.models import OperationJob
+from operator_app.models.connections import reset, tidy
+from operator_app.outcomes import RELEASED_AFTER, Released
+from operator_app.runners import InlineRunner, Runner, ThreadRunner
+from operator_app.wakeups import Wakeup
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+OUTAGE_DELAYS: Final = (0.5, 30.0)
+"""The first and the longest wait, in seconds, while the database is away."""
+LEAVING: Final = 0.25
+"""Seconds between two looks, while leaving, at whether the grace is over."""
+
+
+class Operator:
+    """The process that runs operations. One per process: it takes the process's signals.
+
+    The first SIGTERM or SIGINT ends claiming: what has not begun is released, what runs may go on
+    for `grace` seconds and is then released too. A second one ends the grace at once.
+
+    Args:
+        database: the alias of the database that the operations are in.
+        queues: the queues to serve; empty for all.
+        threads: how many operations run at once; by default `OPERATOR["THREADS"]`.
+        grace: seconds that running operations get after the first signal; by default
+            `OPERATOR["GRACE"]`.
+        once: leave when nothing is due any more, in place of waiting for more.
+        leave: called with the exit code if threads that run user code are left behind, which
+            would keep the interpreter from ending.
+
+    Raises:
+        ImproperlyConfigured: if the settings are wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: str = "default",
+        queues: Sequence[str] = (),
+        threads: int | None = None,
+        grace: float | None = None,
+        once: bool = False,
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
+        settings = conf.get()
+        self.once = once
+        self._grace = settings.GRACE if grace is None else grace
+        self._leave = leave
+        self._signals = 0
+        self._ran = 0
+        self._outage: float | None = None
+        self._wakeup = Wakeup()
+        self._record = Record(database, self._recorded)
+        count = settings.THREADS if threads is None else threads
+        self._runners: dict[str, Runner] = {
+            "threads": ThreadRunner(count, self._done),
+            "inline": InlineRunner(self._done),
+        }
+        self._heartbeat = Heartbeat(database, queues=queues, capacity=count)
+        self._dispatch = Dispatch(
+            database, heartbeat=self._heartbeat, runners=self._runners, queues=queues
+        )
+
+    def run(self) -> int:
+        """Run operations until told to leave, or with `once` until nothing is due.
+
+        Returns:
+            The number of operations whose `run()` has ended.
+
+        Raises:
+            DatabaseError: with `once`, if the database is away.
+        """
+        with self._taking_signals():
+            try:
+                self._start()
+                self._work()
+                self._drain()
+            finally:
+                left_behind = not self._idle
+                self._end(left_behind)
+        if left_behind:
+            self._leave(0)
+        return self._ran
+
+    def stop(self) -> None:
+        """Leave in order, as after SIGTERM; from any thread or a signal handler."""
+        self._signals += 1
+        self._wakeup.call()
+
+    @property
+    def _idle(self) -> bool:
+        return self._record.is_empty and all(runner.is_idle for runner in self._runners.values())
+
+    def _start(self) -> None:
+        while not self._signals:
+            try:
+                self._heartbeat.start()
+                break
+            except Error as error:
+                self._wakeup.sleep(self._outage_delay(error))
+        if not self._signals:
+            process = self._heartbeat.process
+            log.logger.info("Operator %s is ready.", process, extra={"action": "ready"})
+
+    def _work(self) -> None:
+        while not self._signals:
+            # Before looking for work, so that a call during the look is not lost.
+            self._wakeup.clear()
+            delay = self._tick(self._record.run, self._dispatch.run)
+            if self.once and self._dispatch.found_nothing and self._idle:
+                break
+            self._wakeup.sleep(delay)
+
+    def _drain(self) -> None:
+        """Finish what runs, within the grace; release what has not begun, then what is left."""
+        if self._heartbeat.process is None:
+            return
+        self._heartbeat.draining = True
+        self._release([job for runner in self._runners.values() for job in runner.take_back()], 0)
+        deadline = time.monotonic() + self._grace
+        while not self._idle and self._signals < 2 and time.monotonic() < deadline:
+            self._wakeup.clear()
+            delay = self._tick(self._record.run)
+            if not self._idle:
+                self._wakeup.sleep(min(delay, LEAVING))
+        running = [job for runner in self._runners.values() for job in runner.abandon()]
+        self._release(running, RELEASED_AFTER)
+        while not self._record.is_empty:
+            self._wakeup.sleep(self._tick(self._record.run))
+
+    def _release(self, jobs: list[OperationJob], delay: float) -> None:
+        for job in jobs:
+            job.end_as(Released("the operator was told to leave", delay=delay))
+            self._record.add(job)
+
+    def _end(self, left_behind: bool) -> None:
+        for runner in self._runners.values():
+            runner.close()
+        try:
+            self._heartbeat.stop()
+        except Error as error:
+            log.logger.warning("This operator's row could not be deleted: %s", str(error).strip())
+        if left_behind:
+            log.logger.warning("Operator left: the grace is over, what still ran was released.")
+        else:
+            log.logger.info("Operator left.", extra={"action": "left"})
+        reset()
+
+    def _tick(self, *duties: Callable[[], float]) -> float:
+        """Do the duties once; return the shortest of their delays, or how long an outage takes."""
+        try:
+            delay = min([duty() for duty in duties])
+        except Error as error:
+            return self._outage_delay(error)
+        except KeyboardInterrupt:
+            self.stop()
+            return 0
+        if self._outage is not None:
+            self._outage = None
+            log.logger.warning("The database is back.", extra={"action": "database_back"})
+        tidy()
+        return delay
+
+    def _outage_delay(self, error: Error) -> float:
+        """Note that the database is away; return how long to wait before it is asked again."""
+        reset()
+        if self.once:
+            raise error
+        first, longest = OUTAGE_DELAYS
+        if self._outage is None:
+            log.logger.error(
+                "The database cannot be used (%s). The operator waits for it.",
+                str(error).strip(),
+                extra={"action": "database_away"},
+            )
+        self._outage = first if self._outage is None else min(longest, self._outage * 2)
+        return self._outage * random.uniform(0.5, 1.0)
+
+    def _done(self, job: OperationJob) -> None:
+        self._ran += 1
+        self._record.add(job)
+        self._wakeup.call()
+
+    def _recorded(self, job: OperationJob) -> None:
+        if job.could_not_be_loaded:
+            self._dispatch.set_aside(job.operation.kind_id)
+        if job.has_ending_hook:
+            self._runners["threads"].call(job.call_hooks)
+
+    @contextmanager
+    def _taking_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.stop()

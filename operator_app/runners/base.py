@@ -1,0 +1,54 @@
+"""What every runner can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+from operator_app.models import OperationJob
+
+Done: TypeAlias = Callable[[OperationJob], None]
+
+
+class Runner(ABC):
+    """Runs jobs and hands each, once its `run()` has returned, to `done`.
+
+    Args:
+        capacity: how many jobs it runs at once.
+        done: called with each job that has ended, on whichever thread ran it.
+    """
+
+    def __init__(self, capacity: int, done: Done) -> None:
+        self.capacity = capacity
+        self.done = done
+
+    @property
+    @abstractmethod
+    def free(self) -> int:
+        """How many jobs it could start at this moment."""
+
+    @abstractmethod
+    def submit(self, job: OperationJob) -> None:
+        """Run a job, soon. Called from the operator's main thread only."""
+
+    @abstractmethod
+    def call(self, work: Callable[[], None]) -> None:
+        """Run a short piece of work, such as a hook, where jobs run."""
+
+    @abstractmethod
+    def take_back(self) -> list[OperationJob]:
+        """Return the submitted jobs that have not begun; they will not be run."""
+
+    @abstractmethod
+    def abandon(self) -> list[OperationJob]:
+        """Return the jobs that are running; `done` will not be called with them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free its threads. Waits for nothing."""
+
+    @property
+    @abstractmethod
+    def is_idle(self) -> bool:
+        """Whether nothing has been submitted that has not ended."""

@@ -1,0 +1,74 @@
+"""Checks of single options: each returns or passes what is good, and says what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+
+PRIORITY_MIN: Final = -32768
+PRIORITY_MAX: Final = 32767
+QUEUE_MAX_LENGTH: Final = 64
+
+
+class Unset(Enum):
+    """The type of `UNSET`, which says: look further down the line for this option."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+
+def check_queue(name: object) -> str:
+    """Return `name` if it can be the name of a queue; ValueError otherwise."""
+    if not isinstance(name, str) or not name.strip() or len(name) > QUEUE_MAX_LENGTH:
+        raise ValueError(
+            f"A queue is a non-empty string of at most {QUEUE_MAX_LENGTH} characters, not {name!r}."
+        )
+    return name
+
+
+def check_priority(value: object) -> int:
+    """Return `value` if it can be a priority; ValueError otherwise."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not PRIORITY_MIN <= value <= PRIORITY_MAX:  # type: ignore[operator]
+        raise ValueError(
+            f"A priority is a whole number from {PRIORITY_MIN} to {PRIORITY_MAX}, not {value!r}."
+        )
+    return value  # type: ignore[return-value]
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is UNSET or one of `choices`."""
+    if value is not UNSET and value not in choices:
+        raise ValueError(f"Policy.{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def check_count(name: str, value: object, *, least: int) -> None:
+    """Raise ValueError unless `value` is UNSET or a whole number of at least `least`."""
+    if value is UNSET:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"Policy.{name} must be a whole number >= {least}, not {value!r}.")
+
+
+def check_errors(name: str, value: object) -> None:
+    """Raise TypeError unless `value` is UNSET or a sequence of exception types."""
+    if value is UNSET:
+        return
+    good = isinstance(value, Sequence) and all(
+        isinstance(item, type) and issubclass(item, BaseException) for item in value
+    )
+    if not good:
+        raise TypeError(f"Policy.{name} must be a sequence of exception types, not {value!r}.")
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite real number."""
+    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)  # type: ignore[arg-type]
