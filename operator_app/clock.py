@@ -1,8 +1,8 @@
 """The time: the database's, carried from one measurement to the next by the monotonic clock.
 
-Operators on hosts whose clocks differ agree about what is due and who lives, because all of them ask
-the same database. `Now()` in queries would do so too, but it means the session's time zone on MySQL
-and UTC text on SQLite, and a value that Python does not know.
+Operators on hosts whose clocks differ agree about what is due and who lives, because all of them
+ask the same database. `Now()` in queries would do so too, but it means the session's time zone on
+MySQL and UTC text on SQLite, and a value that Python does not know.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def measure(alias: str) -> _Measurement:
 
 @contextmanager
 def at(moment: datetime | None) -> Iterator[None]:
-    """Let `now()` return `moment` inside the block (in this thread or task); None changes nothing."""
+    """Let `now()` return `moment` in the block (in this thread or task); None changes nothing."""
     token = _stopped_at.set(moment if moment is not None else _stopped_at.get())
     try:
         yield
@@ -89,7 +89,7 @@ def at(moment: datetime | None) -> Iterator[None]:
 
 
 def from_epoch(seconds: float) -> datetime:
-    """Return the moment as the ORM wants it: aware in UTC, or naive local time with USE_TZ=False."""
+    """Return the moment as the ORM wants it: aware in UTC, naive local time with USE_TZ=False."""
     if settings.USE_TZ:
         return datetime.fromtimestamp(seconds, tz=timezone.utc)
     return datetime.fromtimestamp(seconds)  # noqa: DTZ006  (what USE_TZ=False means)

@@ -25,7 +25,7 @@ class OperationLost(OperatorError):
 
 
 class OperationInterrupt(BaseException):
-    """Ends `run()` now. Not an `Exception`, so that `except Exception` in user code lets it pass."""
+    """Ends `run()` now. No `Exception`, so that `except Exception` in user code lets it pass."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)

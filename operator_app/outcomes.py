@@ -52,6 +52,7 @@ class _Ended(Outcome):
     column: ClassVar[str]
 
     def changes(self, now: datetime) -> dict[str, object]:
+        """Set the timestamp of the ending, and why; free the unique key."""
         return {self.column: now, "reason": self._stored_reason(), "active_key": None}
 
 
@@ -61,6 +62,7 @@ class _Pending(Outcome):
     ended: ClassVar[bool] = False
 
     def changes(self, now: datetime) -> dict[str, object]:
+        """Null what the claim set."""
         return {
             "started_run_at": None,
             "begun_run_at": None,
@@ -106,12 +108,13 @@ class Failed(_Ended):
 
     @property
     def report(self) -> ErrorReport | None:
+        """The error of the last attempt."""
         return self.error
 
 
 @dataclass(frozen=True)
 class Stopped(_Pending):
-    """`run()` called `stop()`: later, and no failure counted. `until` wins over `delay` (seconds)."""
+    """`run()` called `stop()`: later, no failure counted. `until` wins over `delay` (seconds)."""
 
     name: ClassVar[str] = "stopped"
     counter: ClassVar[str | None] = "stops"
@@ -120,6 +123,7 @@ class Stopped(_Pending):
     until: datetime | None = None
 
     def changes(self, now: datetime) -> dict[str, object]:
+        """Null what the claim set; due again at the wanted time, and not at once."""
         soonest = now + timedelta(seconds=SHORTEST_STOP)
         wanted = self.until or later(now, self.delay)
         return super().changes(now) | {"should_run_at": max(soonest, wanted)}
@@ -137,9 +141,11 @@ class Retried(_Pending):
 
     @property
     def report(self) -> ErrorReport | None:
+        """The error of the last attempt."""
         return self.error
 
     def changes(self, now: datetime) -> dict[str, object]:
+        """Null what the claim set; due again after the delay."""
         return super().changes(now) | {"should_run_at": later(now, self.delay)}
 
 
@@ -155,5 +161,6 @@ class Released(_Pending):
     delay: float = 0.0
 
     def changes(self, now: datetime) -> dict[str, object]:
+        """Null what the claim set; due again after the delay, if there is one."""
         again = {"should_run_at": later(now, self.delay)} if self.delay else {}
         return super().changes(now) | again

@@ -55,7 +55,7 @@ class Policy:
     retry_on: Errors | Unset = UNSET
     give_up_on: Errors | Unset = UNSET
     stop_delay: float | Unset = UNSET
-    max_stops: int | None | Unset = UNSET
+    max_stops: int | Unset | None = UNSET
     keep_jobs: Literal["problems", "all"] | Unset = UNSET
 
     def __post_init__(self) -> None:

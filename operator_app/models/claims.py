@@ -1,9 +1,9 @@
 """In by claim: due operations are taken for one operator, atomically.
 
-A lane is (queue, priority, kind). The pending index is ordered by lane and, within a lane, by time, so
-the first entry of a lane is the next one due in it, and the lanes themselves are found by jumping
-from one lane's first entry to the next lane's: the cost grows with the number of lanes, not with the
-number of operations. Lanes that may not be claimed are dropped before a row of them is read.
+A lane is (queue, priority, kind). The pending index is ordered by lane and, within a lane, by time,
+so the first entry of a lane is the next one due in it, and the lanes themselves are found by
+jumping from one lane's first entry to the next lane's: the cost grows with the number of lanes,
+not with that of operations. Lanes that may not be claimed are dropped before a row is read.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def lanes(alias: str) -> list[Lane]:
     if connections[alias].vendor == "mysql":
         # A loose index scan, which the recursive query would not be here: see EXPLAIN's
         # "Using index for group-by".
-        found = rows.pending().order_by().values_list("queue", "priority", "kind_id")
-        return [Lane(*row) for row in found.annotate(next_at=Min("should_run_at"))]
+        by_lane = rows.pending().order_by().values_list("queue", "priority", "kind_id")
+        return [Lane(*row) for row in by_lane.annotate(next_at=Min("should_run_at"))]
     meta = rows.model._meta
     sql = _FIRST_OF_EACH_LANE.format(
         table=connections[alias].ops.quote_name(meta.db_table),

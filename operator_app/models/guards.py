@@ -71,13 +71,13 @@ def check_current(operation: Operation, verb: str, from_outside: str) -> None:
     job = current_job.get()
     if job is not None and job.operation_id != operation.pk:
         raise OperatorError(
-            f"{verb}() ends the run() that calls it, and here that of {job} is running, not that of "
-            f"{operation}. To change another operation, use "
+            f"{verb}() ends the run() that calls it, and here that of {job} is running, not that "
+            f"of {operation}. To change another operation, use "
             f"Operation.objects.filter(pk={operation.pk}).{from_outside}(...)."
         )
 
 
-def check_delay(delay: float | None) -> None:
+def check_delay(delay: object) -> None:
     """Raise ValueError for a delay that is not a number of seconds of at least 0."""
     if delay is None:
         return

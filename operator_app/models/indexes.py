@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Index, Model, Q, UniqueConstraint
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.models import Index, Model, Q, UniqueConstraint
 
 
 class PartialIndex(Index):

@@ -14,6 +14,7 @@ from operator_app.models import attempts, kinds, specific
 from operator_app.models.current import current_job
 from operator_app.outcomes import Finished, Outcome
 from operator_app.reports import shortened
+from operator_app.validation import is_number
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
@@ -82,6 +83,7 @@ class OperationJob(models.Model):
     @classmethod
     def of(cls, operation: Operation, operator: str = "") -> OperationJob:
         """Return the job of a claimed operation, unsaved. No queries."""
+        assert operation.started_run_at is not None, f"{operation} has not been claimed"
         return cls(
             operation=operation,
             number=operation.attempts,
@@ -140,7 +142,7 @@ class OperationJob(models.Model):
             self.message, self.traceback = report.message, report.traceback
 
     def perform(self, *, final: bool = False) -> Outcome:
-        """Claim the operation by hand if it is unclaimed, run it, record the outcome, call the hooks.
+        """Claim the operation by hand if it is unclaimed, run it, record the outcome, call hooks.
 
         For runs outside an operator. One UPDATE to claim and one to record, besides `run()`'s own.
 
@@ -181,8 +183,8 @@ class OperationJob(models.Model):
         Raises:
             ValueError: for a number that is negative, infinite or none.
         """
-        for value in (done, *([] if total is None else [total])):
-            if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        for value in (done, total or 0):
+            if not is_number(value) or value < 0:
                 raise ValueError(f"progress() takes numbers >= 0, not {value!r}.")
         self.progress_done, self.progress_total = float(done), total
         self.progress_message = shortened(message, MESSAGE_LENGTH)

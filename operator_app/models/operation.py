@@ -360,9 +360,10 @@ class Operation(models.Model):
     @property
     def kind_label(self) -> str:
         """ "app.Model" of the operation's class."""
-        if self.kind_id is None:
+        kind_id: int | None = self.kind_id  # None until it is saved
+        if kind_id is None:
             return type(self)._meta.label
-        return kinds.label_of(self.kind_id, self._alias)
+        return kinds.label_of(kind_id, self._alias)
 
     @property
     def state(self) -> str:
@@ -373,7 +374,7 @@ class Operation(models.Model):
 
     @classmethod
     def resolved_policy(cls) -> policies.Policy:
-        """Return the policy of this kind, complete: its own, its bases', the project's, built in."""
+        """Return the complete policy of this kind: its own, its bases', the project's, built in."""
         return kinds.policy_of(cls)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.db import models
 from django.db.models.query import ModelIterable
@@ -42,7 +42,7 @@ class SpecificIterable(ModelIterable):  # type: ignore[type-arg]
 
 
 class OperationQuerySet(models.QuerySet[OperationT]):
-    """Operations, filtered by state and kind; and the two doors of the engine, `claim` and `record`.
+    """Operations, filtered by state and kind; and the engine's two doors, `claim` and `record`.
 
     Adjectives that depend on the time take it as `now`, by default the database's (see `clock`).
     None of them makes a query of its own.
@@ -97,7 +97,7 @@ class OperationQuerySet(models.QuerySet[OperationT]):
         One query per kind with columns of its own, for each 500 rows; none for a proxy. A row whose
         class is gone stays an `Operation`.
         """
-        clone = self._chain()
+        clone: Self = self._chain()  # type: ignore[attr-defined]
         clone._iterable_class = SpecificIterable
         return clone
 
@@ -145,7 +145,7 @@ def _is_kind(model: type[Operation]) -> models.Q:
 _BaseManager = models.Manager.from_queryset(OperationQuerySet)
 
 
-class OperationManager(_BaseManager[OperationT]):  # type: ignore[valid-type,misc]
+class OperationManager(_BaseManager[OperationT]):
     """The manager of operations, which a kind may subclass to add methods of its own.
 
     A proxy's manager shows only its own kind: without that, it would show every operation, as
@@ -161,7 +161,7 @@ class OperationManager(_BaseManager[OperationT]):  # type: ignore[valid-type,mis
 
     def get_queryset(self) -> OperationQuerySet[OperationT]:
         """Return the operations of this class that have not been cancelled."""
-        queryset: OperationQuerySet[OperationT] = super().get_queryset()
+        queryset = cast("OperationQuerySet[OperationT]", super().get_queryset())
         if self.model._meta.proxy:
             queryset = queryset.filter(_is_kind(self.model))
         if not self.with_cancelled:
@@ -170,4 +170,4 @@ class OperationManager(_BaseManager[OperationT]):  # type: ignore[valid-type,mis
 
     def cancelled(self) -> OperationQuerySet[OperationT]:
         """Return the cancelled ones, which this manager otherwise leaves out."""
-        return self.model.all_objects.using(self.db).cancelled()  # type: ignore[no-any-return]
+        return self.model.all_objects.using(self.db).cancelled()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.db import DataError, DatabaseError, IntegrityError
+from django.db import DataError, IntegrityError
 from django.db.models import F
 
 from operator_app import log

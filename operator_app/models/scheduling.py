@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -12,11 +12,10 @@ from django.db import IntegrityError, router, transaction
 from django.utils import timezone
 
 from operator_app import clock, conf
-
 from operator_app.exceptions import OperationExists, OperatorError
 from operator_app.models import guards, kinds
 from operator_app.models.bulk import insert_rows
-from operator_app.models.tag import OperationTag
+from operator_app.models.tag import TAG_LENGTH, OperationTag
 from operator_app.validation import check_priority, check_queue
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def check_fields(model: type[Operation], fields: dict[str, Any]) -> None:
             raise TypeError(f"{model.__name__} has no field {name!r}{hint}.")
 
 
-def moment(when: datetime | timedelta, alias: str) -> datetime:
+def moment(when: object, alias: str) -> datetime:
     """Return `when` as a moment, aware exactly if USE_TZ is on.
 
     Raises:
@@ -106,7 +105,8 @@ def prepare(operation: Operation, using: str | None) -> None:
     alias = using or router.db_for_write(model, instance=operation)
     operation.kind = kinds.content_type(model, alias)
     complete_schedule(operation)
-    if operation.created_at is None:
+    created: datetime | None = operation.created_at  # None until here, whatever the type says
+    if created is None:
         operation.created_at = clock.now(alias)
     if operation.unique_key is not None:
         operation.active_key = digest(operation.unique_key)
@@ -114,18 +114,15 @@ def prepare(operation: Operation, using: str | None) -> None:
 
 def complete_schedule(operation: Operation) -> None:
     """Check the schedule of an operation; what is left open comes from the policy."""
-    name = type(operation).__name__
-    if operation.should_run_at is None:
+    when: datetime | None = operation.should_run_at
+    priority: int | None = operation.priority
+    if when is None:
+        name = type(operation).__name__
         raise ValueError(f"{name}.should_run_at is missing: when should it run?")
-    operation.should_run_at = moment(operation.should_run_at, operation._alias)
-    if not operation.queue or operation.priority is None:
-        policy = type(operation).resolved_policy()
-        operation.queue = operation.queue or str(policy.queue)
-        if operation.priority is None:
-            assert isinstance(policy.priority, int)
-            operation.priority = policy.priority
-    check_queue(operation.queue)
-    check_priority(operation.priority)
+    policy = type(operation).resolved_policy()
+    operation.should_run_at = moment(when, operation._alias)
+    operation.queue = check_queue(operation.queue or policy.queue)
+    operation.priority = check_priority(policy.priority if priority is None else priority)
 
 
 def digest(unique_key: object) -> str:
@@ -241,14 +238,14 @@ def _insert_many(kind: type[Operation], members: list[Operation], alias: str) ->
 
 
 def _store_tags(operations: list[Operation], alias: str) -> None:
-    limit = OperationTag._meta.get_field("name").max_length
     tags = []
     for operation in operations:
-        for name in dict.fromkeys(operation.tags()):
-            if not isinstance(name, str) or not name or len(name) > limit:
+        names: Iterable[object] = dict.fromkeys(operation.tags())
+        for name in names:
+            if not isinstance(name, str) or not name or len(name) > TAG_LENGTH:
                 raise ValueError(
                     f"{type(operation).__name__}.tags() must return non-empty strings of at most "
-                    f"{limit} characters, not {name!r}."
+                    f"{TAG_LENGTH} characters, not {name!r}."
                 )
             tags.append(OperationTag(operation_id=operation.pk, name=name))
     OperationTag.objects.using(alias).bulk_create(tags)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+TAG_LENGTH: Final = 100
 
 
 class OperationTag(models.Model):
@@ -15,7 +19,7 @@ class OperationTag(models.Model):
     operation = models.ForeignKey(
         "operator_app.Operation", on_delete=models.CASCADE, related_name="+", db_index=False
     )
-    name = models.CharField(_("tag"), max_length=100)
+    name = models.CharField(_("tag"), max_length=TAG_LENGTH)
 
     class Meta:
         verbose_name = _("tag")

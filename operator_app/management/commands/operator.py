@@ -9,8 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
-from operator_app.validation import check_queue
 from operator_app.process import Operator
+from operator_app.validation import check_queue
 
 
 class Command(BaseCommand):
