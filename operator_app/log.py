@@ -26,7 +26,8 @@ def transition(action: str, job: OperationJob, *, error: BaseException | None = 
         job: the attempt; its operation's id, kind and number go into `extra`.
         error: the exception behind it, passed on as `exc_info` so that error trackers see it.
     """
-    level = _LEVELS.get(action, logging.INFO)
+    # An error is one for every attempt, so that error trackers count them all.
+    level = logging.ERROR if error is not None else _LEVELS.get(action, logging.INFO)
     if not logger.isEnabledFor(level):
         return
     outcome = job.ending

@@ -44,6 +44,7 @@ class Dispatch(Duty):
         self._heartbeat = heartbeat
         self._runners = runners
         self._queues = frozenset(queues)
+        self._known: dict[int, str] = {}
         self._set_aside: dict[int, float] = {}
         self._reported: set[int] = set()
         self.found_nothing = False
@@ -60,7 +61,7 @@ class Dispatch(Duty):
         self.found_nothing = not due
         claimed = tried = 0
         for name, runner in self._runners.items():
-            mine = [lane for lane in due if self._runner_of(lane) == name]
+            mine = [lane for lane in due if self._known[lane.kind_id] == name]
             if mine and (free := runner.free):
                 tried += 1
                 claimed += self._claim(runner, mine, free, now)
@@ -82,16 +83,24 @@ class Dispatch(Duty):
 
     def _open_lanes(self) -> list[Lane]:
         """Return the lanes whose operations this operator may start: the one place that decides."""
-        known = kinds.known_kinds(self._database)
+        self._learn_kinds()
         found = Operation.all_objects.using(self._database).lanes()
         wanted = [lane for lane in found if not self._queues or lane.queue in self._queues]
-        self._report_unknown([lane for lane in wanted if lane.kind_id not in known])
+        self._report_unknown([lane for lane in wanted if lane.kind_id not in self._known])
         now = time.monotonic()
         return [
             lane
             for lane in wanted
-            if lane.kind_id in known and self._set_aside.get(lane.kind_id, now) <= now
+            if lane.kind_id in self._known and self._set_aside.get(lane.kind_id, now) <= now
         ]
+
+    def _learn_kinds(self) -> None:
+        """Note, once, which kinds this process knows and which runner each of them wants."""
+        if not self._known:
+            known = kinds.known_kinds(self._database)
+            self._known = {
+                kind_id: str(model.resolved_policy().runner) for kind_id, model in known.items()
+            }
 
     def _claim(self, runner: Runner, lanes: list[Lane], limit: int, now: datetime) -> int:
         process = self._heartbeat.process
@@ -104,10 +113,6 @@ class Dispatch(Duty):
             call_queued(job)
             runner.submit(job)
         return len(claimed)
-
-    def _runner_of(self, lane: Lane) -> str:
-        model = kinds.known_kinds(self._database)[lane.kind_id]
-        return str(model.resolved_policy().runner)
 
     def _until_next(self, lanes: list[Lane], now: datetime) -> float:
         interval = conf.get().POLL_INTERVAL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from asgiref.sync import async_to_sync
@@ -42,6 +43,7 @@ def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
             return Released("interrupted", delay=RELEASED_AFTER)
         return decide(error, operation, past, policy)
     except BaseException as error:
+        error.__traceback__ = _users_part(error.__traceback__)
         if operation is None and isinstance(error, DatabaseError):
             # Its table is older or newer than its class, or the database is away: another process,
             # or this one later, can load it.
@@ -154,6 +156,14 @@ def _run(operation: Operation) -> None:
         async_to_sync(operation.run)()
     else:
         operation.run()
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of this file at its start, which say nothing."""
+    part = trace
+    while part is not None and part.tb_frame.f_code.co_filename == __file__:
+        part = part.tb_next
+    return part or trace
 
 
 def _log_hook_error(name: str, job: OperationJob, error: BaseException) -> None:

@@ -8,13 +8,14 @@ not with that of operations. Lanes that may not be claimed are dropped before a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import connections
-from django.db.models import F, Min
+from django.db.models import F, Min, Value
 from django.db.models.expressions import RawSQL
 
 from operator_app.models import states
@@ -25,6 +26,8 @@ from operator_app.models.transactions import in_transaction
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
 
+# From the first entry of a lane to that of the next: of the next kind, else of the next priority,
+# else of the next queue. Three questions, since SQLite seeks only the first column of a row value.
 _FIRST_OF_EACH_LANE: Final = """
 WITH RECURSIVE lane(id) AS (
     SELECT (
@@ -32,12 +35,22 @@ WITH RECURSIVE lane(id) AS (
         ORDER BY queue, priority, kind_id, should_run_at, id LIMIT 1
     )
     UNION ALL
-    SELECT (
-        SELECT later.id FROM {table} later
-        WHERE {pending}
-          AND (later.queue, later.priority, later.kind_id)
-            > (here.queue, here.priority, here.kind_id)
-        ORDER BY later.queue, later.priority, later.kind_id, later.should_run_at, later.id LIMIT 1
+    SELECT COALESCE(
+        (
+            SELECT later.id FROM {table} later
+            WHERE {pending} AND later.queue = here.queue AND later.priority = here.priority
+              AND later.kind_id > here.kind_id
+            ORDER BY later.kind_id, later.should_run_at, later.id LIMIT 1
+        ), (
+            SELECT later.id FROM {table} later
+            WHERE {pending} AND later.queue = here.queue AND later.priority > here.priority
+            ORDER BY later.priority, later.kind_id, later.should_run_at, later.id LIMIT 1
+        ), (
+            SELECT later.id FROM {table} later
+            WHERE {pending} AND later.queue > here.queue
+            ORDER BY later.queue, later.priority, later.kind_id, later.should_run_at, later.id
+            LIMIT 1
+        )
     )
     FROM lane JOIN {table} here ON here.id = lane.id
 )
@@ -58,18 +71,21 @@ def lanes(alias: str) -> list[Lane]:
     """Return all lanes that have pending operations. One query, of one index entry per lane."""
     rows = _operations(alias)
     if connections[alias].vendor == "mysql":
-        # A loose index scan, which the recursive query would not be here: see EXPLAIN's
-        # "Using index for group-by".
-        by_lane = rows.pending().order_by().values_list("queue", "priority", "kind_id")
-        return [Lane(*row) for row in by_lane.annotate(next_at=Min("should_run_at"))]
+        # A loose index scan ("Using index for group-by"), which the recursive query would not get
+        # here, and which needs the whole prefix of the index in GROUP BY.
+        lane = ("queue", "priority", "kind_id")
+        grouped = rows.pending().order_by().values_list(*states.PENDING_COLUMNS, *lane)
+        found = grouped.annotate(next_at=Min("should_run_at"))
+        return [Lane(*row) for row in found.values_list(*lane, "next_at")]
     meta = rows.model._meta
     sql = _FIRST_OF_EACH_LANE.format(
         table=connections[alias].ops.quote_name(meta.db_table),
         pending=" AND ".join(f"{column} IS NULL" for column in states.PENDING_COLUMNS),
     )
-    first = rows.filter(pk__in=RawSQL(sql, ()))
-    found = first.order_by().values_list("queue", "priority", "kind_id", "should_run_at")
-    return [Lane(*row) for row in found]
+    first = rows.filter(pk__in=RawSQL(sql, ())).order_by()
+    return [
+        Lane(*row) for row in first.values_list("queue", "priority", "kind_id", "should_run_at")
+    ]
 
 
 def claim(
@@ -115,18 +131,22 @@ def _shares(peers: list[Lane], limit: int, now: datetime, alias: str) -> list[tu
     first = sorted(peers, key=lambda lane: lane.next_at)[:limit]
     if len(first) == 1:
         return [(first[0], limit)]
-    heads = [
-        (should_run_at, pk, lane)
-        for lane in first
-        for should_run_at, pk in _due_in(lane, now, alias).values_list("should_run_at", "pk")[
-            :limit
-        ]
+    heads = _heads([_due_in(lane, now, alias) for lane in first], limit, alias)
+    counts = Counter(number for _, _, number in sorted(heads)[:limit])
+    return [(first[number], share) for number, share in sorted(counts.items())]
+
+
+def _heads(
+    lanes: list[OperationQuerySet[Operation]], limit: int, alias: str
+) -> list[tuple[datetime, int, int]]:
+    """Return (should_run_at, id, number of the lane) of the first due rows of each lane."""
+    numbered = [
+        rows.annotate(number=Value(number)).values_list("should_run_at", "pk", "number")[:limit]
+        for number, rows in enumerate(lanes)
     ]
-    heads.sort(key=lambda head: head[:2])
-    shares: dict[Lane, int] = {}
-    for _, _, lane in heads[:limit]:
-        shares[lane] = shares.get(lane, 0) + 1
-    return list(shares.items())
+    if connections[alias].features.supports_slicing_ordering_in_compound:
+        return list(numbered[0].union(*numbered[1:], all=True))
+    return [head for rows in numbered for head in rows]
 
 
 def _due_in(lane: Lane, now: datetime, alias: str) -> OperationQuerySet[Operation]:

@@ -28,11 +28,13 @@ def engine_names() -> frozenset[str]:
     return frozenset(name for field in own for name in (field.name, field.attname))
 
 
-def remember_schedule(operation: Operation) -> None:
-    """Keep the schedule as it stands in the database, as far as it was loaded."""
+def remember_schedule(operation: Operation, fields: Iterable[str] | None = None) -> None:
+    """Keep the schedule as it stands in the database: all that was loaded, or of these fields."""
     values = operation.__dict__
-    loaded = {name: values[name] for name in SCHEDULE if name in values}
-    operation.__dict__[_REMEMBERED] = loaded
+    names = [name for name in SCHEDULE if fields is None or name in fields]
+    loaded = {name: values[name] for name in names if name in values}
+    kept = {} if fields is None else values.get(_REMEMBERED, {})
+    values[_REMEMBERED] = kept | loaded
 
 
 def save_loaded(

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
-from django.contrib.contenttypes.models import ContentType
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import DEFAULT_DB_ALIAS
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
@@ -20,10 +19,8 @@ from operator_app.exceptions import (
     OperationStopped,
 )
 from operator_app.models import guards, kinds, scheduling, states
-from operator_app.models.indexes import PartialIndex, PartialUnique
-from operator_app.models.process import OperatorProcess
+from operator_app.models.columns import CONSTRAINTS, INDEXES, EngineColumns
 from operator_app.models.querysets import OperationManager
-from operator_app.validation import QUEUE_MAX_LENGTH
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,54 +28,12 @@ if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
 
 
-class Operation(models.Model):
+class Operation(EngineColumns):
     """Something to do later. Subclass it, give it columns and a `run()`, and schedule rows of it.
 
     The columns here belong to the engine: nothing but claims, outcomes and queryset verbs writes
     them, `save()` included; see `save()` for the three that a user may change.
     """
-
-    id = models.BigAutoField(primary_key=True)
-    # No constraint: each insert would lock the one row of its kind. No index: the lanes have it.
-    kind = models.ForeignKey(
-        ContentType,
-        models.PROTECT,
-        verbose_name=_("kind"),
-        related_name="+",
-        editable=False,
-        db_index=False,
-        db_constraint=False,
-    )
-    queue = models.CharField(_("queue"), max_length=QUEUE_MAX_LENGTH, blank=True)
-    priority = models.SmallIntegerField(_("priority"), blank=True)
-    should_run_at = models.DateTimeField(_("should run at"))
-    started_run_at = models.DateTimeField(_("claimed"), null=True, editable=False)
-    begun_run_at = models.DateTimeField(_("begun"), null=True, editable=False)
-    finished_run_at = models.DateTimeField(_("finished"), null=True, editable=False)
-    failed_run_at = models.DateTimeField(_("failed"), null=True, editable=False)
-    cancelled_at = models.DateTimeField(_("cancelled"), null=True, editable=False)
-    reason = models.CharField(_("reason"), max_length=255, blank=True, editable=False)
-    abort_requested_at = models.DateTimeField(_("abort requested"), null=True, editable=False)
-    times_out_at = models.DateTimeField(_("times out"), null=True, editable=False)
-    attempts = models.PositiveIntegerField(_("claims"), default=0, editable=False)
-    failures = models.PositiveIntegerField(_("failures"), default=0, editable=False)
-    crashes = models.PositiveIntegerField(_("crashes"), default=0, editable=False)
-    stops = models.PositiveIntegerField(_("stops"), default=0, editable=False)
-    # No constraint: its check would lock the row of the operator that is beating.
-    operator = models.ForeignKey(
-        OperatorProcess,
-        models.DO_NOTHING,
-        verbose_name=_("operator"),
-        related_name="+",
-        null=True,
-        editable=False,
-        db_index=False,
-        db_constraint=False,
-    )
-    unique_key = models.CharField(_("unique key"), max_length=255, null=True, editable=False)
-    # A digest, since databases do not agree on when two strings are equal.
-    active_key = models.CharField(max_length=64, null=True, editable=False)
-    created_at = models.DateTimeField(_("created"), editable=False)
 
     objects: ClassVar[OperationManager[Self]] = OperationManager()
     all_objects: ClassVar[OperationManager[Self]] = OperationManager(with_cancelled=True)
@@ -89,41 +44,8 @@ class Operation(models.Model):
     class Meta:
         verbose_name = _("operation")
         verbose_name_plural = _("operations")
-        constraints = [
-            models.CheckConstraint(condition=states.ONE_ENDING, name="operator_app_one_ending"),
-            models.CheckConstraint(
-                condition=states.OPERATOR_STARTED, name="operator_app_operator_started"
-            ),
-            PartialUnique(fields=["kind", "active_key"], name="operator_app_unique_key"),
-        ]
-        indexes = [
-            # The order of a claim: lane by lane, and in a lane by time. See `models.claims`.
-            PartialIndex(
-                fields=["queue", "priority", "kind", "should_run_at", "id"],
-                name="operator_app_pending",
-                where=states.PENDING,
-                plain_fields=[
-                    *states.ENDINGS,
-                    "started_run_at",
-                    *["queue", "priority", "kind", "should_run_at", "id"],
-                ],
-            ),
-            PartialIndex(
-                fields=["operator", "started_run_at"],
-                name="operator_app_started",
-                where=states.STARTED,
-            ),
-            PartialIndex(
-                fields=["failed_run_at"],
-                name="operator_app_failed",
-                where=models.Q(failed_run_at__isnull=False),
-            ),
-            PartialIndex(
-                fields=["cancelled_at"],
-                name="operator_app_cancelled",
-                where=models.Q(cancelled_at__isnull=False),
-            ),
-        ]
+        constraints = CONSTRAINTS
+        indexes = INDEXES
 
     def __str__(self) -> str:
         return f"{self.kind_label} #{self.pk}"
@@ -339,11 +261,17 @@ class Operation(models.Model):
         guards.remember_schedule(operation)
         return operation
 
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        """Reload the columns, the schedule among them."""
-        super().refresh_from_db(*args, **kwargs)
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: Any = None,
+    ) -> None:
+        """Reload the columns, or these fields, the schedule among them. One query."""
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
         self.__dict__.pop("specific", None)
-        guards.remember_schedule(self)
+        guards.remember_schedule(self, names)
 
     @cached_property
     def specific(self) -> Operation:
