@@ -20,8 +20,8 @@ class Backoff:
         min(cap, first * factor ** (n - 1)) * (1 - jitter * u)
 
     with u drawn evenly from [0, 1): exponential backoff with a cap; jitter only ever shortens a
-    delay, so that `cap` holds. With `steps`, the n-th of them stands in place of the power, and the
-    last repeats.
+    delay, so that `cap` holds. With `steps`, the n-th of them, the last one repeating, stands in
+    place of `min(...)`, uncapped.
 
     Args:
         first: the delay after the first failure, in seconds.
@@ -85,21 +85,21 @@ class Backoff:
     def delay(self, failures: int, *, rng: Callable[[], float] = random.random) -> float:
         """Return the seconds to wait after the given number of failures (1 or more). Pure.
 
-        `rng` gives the u of the formula. Any number of failures is safe: the power is compared with
-        the cap in logarithms, so it does not overflow.
+        `rng` gives the u of the formula. Any number of failures is safe: a power that no float can
+        hold is above every cap.
         """
         if self.steps:
             whole = float(self.steps[min(failures, len(self.steps)) - 1])
-        elif self.first == 0 or self._reaches_cap(failures - 1):
-            whole = float(min(self.first, self.cap) if self.first == 0 else self.cap)
         else:
-            whole = min(float(self.cap), self.first * self.factor ** (failures - 1))
+            whole = min(float(self.cap), self._uncapped(failures - 1))
         return whole * (1 - self.jitter * rng()) if self.jitter else whole
 
-    def _reaches_cap(self, power: int) -> bool:
-        if self.cap <= self.first:
-            return True
-        return power * math.log(self.factor) >= math.log(self.cap / self.first)
+    def _uncapped(self, power: int) -> float:
+        try:
+            # As floats, which overflow at once where whole numbers would grow for minutes.
+            return float(self.first) * float(self.factor) ** power
+        except OverflowError:
+            return math.inf if self.first else 0.0
 
 
 BackoffLike: TypeAlias = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -66,7 +67,7 @@ def problems(raw: object) -> Iterator[str]:
     known = [item.name for item in fields(Settings)]
     for key in raw:
         if key not in known:
-            yield f"{SETTING} has no key {key!r}{did_you_mean(key, known)}."
+            yield f"{SETTING} has no key {key!r}{did_you_mean(key, known)}"
     if not isinstance(raw.get("POLICY", {}), Mapping):
         yield f"{SETTING}['POLICY'] must be a dict of Policy fields."
     yield from _heartbeat_problems(raw.get("HEARTBEAT", {}))
@@ -79,12 +80,12 @@ def problems(raw: object) -> Iterator[str]:
 
 
 def did_you_mean(word: object, known: list[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest of `known`, or the list of all of them."""
+    """Return the end of a sentence: "; did you mean 'x'?" or, with none near, what there is."""
     near = difflib.get_close_matches(str(word).upper(), [name.upper() for name in known], 1, 0.6)
     for name in known:
         if near and name.upper() == near[0]:
             return f"; did you mean {name!r}?"
-    return f" (known: {', '.join(known)})"
+    return f" (known: {', '.join(known)})."
 
 
 def _heartbeat_problems(raw: object) -> Iterator[str]:
@@ -94,7 +95,7 @@ def _heartbeat_problems(raw: object) -> Iterator[str]:
     known = [item.name for item in fields(Heartbeat)]
     for key, value in raw.items():
         if key not in known:
-            yield f"{SETTING}['HEARTBEAT'] has no key {key!r}{did_you_mean(key, known)}."
+            yield f"{SETTING}['HEARTBEAT'] has no key {key!r}{did_you_mean(key, known)}"
         elif not _is_seconds(value, above_zero=True):
             yield f"{SETTING}['HEARTBEAT'][{key!r}] must be a number of seconds, not {value!r}."
             return
@@ -109,7 +110,7 @@ def _heartbeat_problems(raw: object) -> Iterator[str]:
 def _is_seconds(value: object, *, above_zero: bool) -> bool:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    return value > 0 if above_zero else value >= 0
+    return 0 < value < math.inf if above_zero else value >= 0
 
 
 @lru_cache(maxsize=1)

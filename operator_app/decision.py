@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
 from operator_app.exceptions import (
     OperationAborted,
     OperationCancelled,
@@ -15,6 +17,7 @@ from operator_app.exceptions import (
 from operator_app.outcomes import Aborted, Cancelled, Failed, Outcome, Retried, Stopped
 from operator_app.policy import Policy
 from operator_app.reports import ErrorReport
+from operator_app.validation import is_number
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ def decide(error: BaseException, operation: Any, past: Past, policy: Policy) -> 
         return Cancelled(error.reason)
     if isinstance(error, OperationAborted):
         return Aborted(error.reason)
+    if isinstance(error, (OperationStopped, OperationRetried)) and (bad := _bad_time(error)):
+        # Raised by hand: `stop()` and `retry()` refuse it. It must not reach the recorder.
+        return _failed(ValueError(bad), operation, past, policy)
     if isinstance(error, OperationStopped):
         return _stopped(error, past, policy)
     if isinstance(error, OperationLost):
@@ -59,13 +65,23 @@ def _stopped(error: OperationStopped, past: Past, policy: Policy) -> Outcome:
     return Stopped(error.reason, delay=delay, until=error.until)
 
 
+def _bad_time(error: OperationStopped | OperationRetried) -> str | None:
+    """Return what is wrong with the delay or the moment of an interrupt, None if nothing is."""
+    delay, until = error.delay, getattr(error, "until", None)
+    if delay is not None and not (is_number(delay) and delay >= 0):
+        return f"A delay is a number of seconds >= 0, not {delay!r}."
+    if until is not None and (until.tzinfo is None) == settings.USE_TZ:
+        return f"{until!r} does not fit USE_TZ={settings.USE_TZ}; use self.stop(until=...)."
+    return None
+
+
 def _failed(error: BaseException, operation: Any, past: Past, policy: Policy) -> Outcome:
     report = ErrorReport.of(error)
     asked = isinstance(error, OperationRetried)
     try:
         wanted = asked or policy.retries(error)
         delay = policy.next_delay(error, operation, past.failures + 1) if wanted else None
-    except Exception as second:
+    except BaseException as second:
         # A broken backoff must not hide the error that it was asked about.
         return Failed(f"{report}; its backoff raised {ErrorReport.of(second)}", error=report)
     if delay is None:

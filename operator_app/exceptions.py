@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from operator_app.reports import storable, text_of
+
 
 class OperatorError(Exception):
     """Something is wrong with how operations are used."""
@@ -29,7 +31,7 @@ class OperationInterrupt(BaseException):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = storable(text_of(reason))
 
 
 class OperationStopped(OperationInterrupt):

@@ -51,3 +51,17 @@ def facts(action: str, job: OperationJob) -> dict[str, Any]:
         "kind": job.display_name,
         "attempt": job.number,
     }
+
+
+def to_terminal(level: int) -> None:
+    """Show the operator's log lines on standard error, unless the project's LOGGING handles them.
+
+    Args:
+        level: the least level that is shown.
+    """
+    if logger.hasHandlers():
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(level)

@@ -81,9 +81,11 @@ class Policy:
     @property
     def implied_attempts(self) -> int | Unset:
         """`max_attempts`, or what a backoff list implies: one run more than it has delays."""
-        if self.max_attempts is UNSET and isinstance(self.backoff, Sequence):
-            return len(self.backoff) + 1
-        return self.max_attempts
+        if self.max_attempts is not UNSET or self.backoff is UNSET:
+            return self.max_attempts
+        backoff = as_backoff(self.backoff)
+        steps = len(backoff.steps) if isinstance(backoff, Backoff) else 0
+        return steps + 1 if steps else UNSET
 
     def retries(self, error: BaseException) -> bool:
         """Whether an error of this type is worth another attempt. Called on a resolved policy."""
@@ -155,5 +157,5 @@ def project_policy(options: Any) -> Policy:
     for name in options:
         if name not in known:
             hint = conf.did_you_mean(name, known)
-            raise TypeError(f"OPERATOR['POLICY'] has no option {name!r}{hint}.")
+            raise TypeError(f"OPERATOR['POLICY'] has no option {name!r}{hint}")
     return Policy(**options)

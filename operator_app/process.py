@@ -63,6 +63,8 @@ class Operator:
         self.once = once
         self._grace = settings.GRACE if grace is None else grace
         self._leave = leave
+        self.gave_up = False
+        """Whether it left with outcomes that it could not record."""
         self._signals = 0
         self._ran = 0
         self._outage: float | None = None
@@ -88,12 +90,12 @@ class Operator:
             DatabaseError: with `once`, if the database is away.
         """
         with self._taking_signals():
+            left_behind = True
             try:
                 self._start()
                 self._work()
-                self._drain()
+                left_behind = self._drain()
             finally:
-                left_behind = not self._idle
                 self._end(left_behind)
         if left_behind:
             self._leave(0)
@@ -128,10 +130,14 @@ class Operator:
                 break
             self._wakeup.sleep(delay)
 
-    def _drain(self) -> None:
-        """Finish what runs, within the grace; release what has not begun, then what is left."""
+    def _drain(self) -> bool:
+        """Finish what runs, within the grace; release what has not begun, then what is left.
+
+        Returns:
+            Whether threads that run user code are left behind.
+        """
         if self._heartbeat.process is None:
-            return
+            return False
         self._heartbeat.draining = True
         self._release([job for runner in self._runners.values() for job in runner.take_back()], 0)
         deadline = time.monotonic() + self._grace
@@ -142,8 +148,18 @@ class Operator:
                 self._wakeup.sleep(min(delay, LEAVING))
         running = [job for runner in self._runners.values() for job in runner.abandon()]
         self._release(running, RELEASED_AFTER)
-        while not self._record.is_empty:
-            self._wakeup.sleep(self._tick(self._record.run))
+        while not self._record.is_empty and not (self._signals > 1 and self._outage):
+            delay = self._tick(self._record.run)
+            if not self._record.is_empty:
+                self._wakeup.sleep(delay)
+        if not self._record.is_empty:
+            self.gave_up = True
+            log.logger.error(
+                "The operator leaves though the database is away: what it could not record stays "
+                "claimed, and will be found stuck.",
+                extra={"action": "gave_up"},
+            )
+        return bool(running)
 
     def _release(self, jobs: list[OperationJob], delay: float) -> None:
         for job in jobs:

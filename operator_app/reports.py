@@ -25,7 +25,7 @@ class ErrorReport:
         kind = type(error)
         return cls(
             exception_class=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-            message=shortened(_words(error), MESSAGE_LIMIT),
+            message=shortened(text_of(error), MESSAGE_LIMIT),
             traceback=shortened(_trace(error), TRACEBACK_LIMIT),
         )
 
@@ -53,15 +53,16 @@ def shortened(text: str, limit: int) -> str:
     return text[:head] + mark + text[len(text) - (limit - len(mark) - head) :]
 
 
-def _words(error: BaseException) -> str:
+def text_of(value: object) -> str:
+    """Return `str(value)`, or what that raised."""
     try:
-        return str(error)
-    except Exception as second:
+        return str(value)
+    except BaseException as second:
         return f"(its __str__ raised {type(second).__name__})"
 
 
 def _trace(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
-    except Exception as second:
+    except BaseException as second:
         return f"(formatting the traceback raised {type(second).__name__})"

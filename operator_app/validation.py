@@ -26,9 +26,11 @@ UNSET: Final = Unset.UNSET
 
 def check_queue(name: object) -> str:
     """Return `name` if it can be the name of a queue; ValueError otherwise."""
-    if not isinstance(name, str) or not name.strip() or len(name) > QUEUE_MAX_LENGTH:
+    good = isinstance(name, str) and 0 < len(name) <= QUEUE_MAX_LENGTH
+    if not isinstance(name, str) or not good or name != name.strip():
         raise ValueError(
-            f"A queue is a non-empty string of at most {QUEUE_MAX_LENGTH} characters, not {name!r}."
+            f"A queue is a non-empty string of at most {QUEUE_MAX_LENGTH} characters, with no "
+            f"space at its ends, not {name!r}."
         )
     return name
 
@@ -70,5 +72,9 @@ def check_errors(name: str, value: object) -> None:
 
 def is_number(value: object) -> bool:
     """Whether `value` is a finite real number."""
-    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)  # type: ignore[arg-type]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # A whole number that no float can hold.
+        return False

@@ -1,0 +1,14 @@
+"""The admin pages: operations, their jobs, the operators; and `OperationAdmin`, to subclass.
+
+@admin.register(RankUp)
+class RankUpAdmin(OperationAdmin):
+    list_display = [*OperationAdmin.list_display, "user"]
+    autocomplete_fields = ["user"]
+"""
+
+from operator_app.admin.every import EveryOperationAdmin
+from operator_app.admin.job import OperationJobAdmin
+from operator_app.admin.operation import OperationAdmin
+from operator_app.admin.process import OperatorProcessAdmin
+
+__all__ = ["EveryOperationAdmin", "OperationAdmin", "OperationJobAdmin", "OperatorProcessAdmin"]

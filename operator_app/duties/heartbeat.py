@@ -97,18 +97,20 @@ class Heartbeat(Duty):
                 delay = self.run()
                 self._note_success()
                 tidy()
-            except Error as error:
+            except Exception as error:
+                # Whatever it is: an operator that stops beating counts as dead.
                 self._note_failure(error)
                 reset()
                 delay = 1.0
         reset()
 
-    def _note_failure(self, error: Error) -> None:
+    def _note_failure(self, error: Exception) -> None:
         if self._silent_since is None:
             self._silent_since = time.monotonic()
             log.logger.error(
                 "The heartbeat could not be written (%s). It is tried again every second.",
                 str(error).strip(),
+                exc_info=None if isinstance(error, Error) else error,
                 extra={"action": "heartbeat_failed"},
             )
 

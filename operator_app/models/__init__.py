@@ -3,10 +3,11 @@
 from operator_app.models.job import OperationJob
 from operator_app.models.operation import Operation
 from operator_app.models.process import OperatorProcess
-from operator_app.models.querysets import OperationManager, OperationQuerySet
+from operator_app.models.querysets import AllOperationsManager, OperationManager, OperationQuerySet
 from operator_app.models.tag import OperationTag
 
 __all__ = [
+    "AllOperationsManager",
     "Operation",
     "OperationJob",
     "OperationManager",

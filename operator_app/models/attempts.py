@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from django.db.models import F
 
 from operator_app import clock, log
 from operator_app.decision import Past, decide
-from operator_app.exceptions import OperationInterrupt, OperationRetried, OperationStarted
+from operator_app.exceptions import OperationRetried, OperationStarted
 from operator_app.models import kinds
 from operator_app.outcomes import RELEASED_AFTER, Finished, Outcome, Released
 from operator_app.policy import BUILT_IN, Policy
@@ -26,32 +27,35 @@ if TYPE_CHECKING:
 
 def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
     """Load the operation of a job, run it, decide: see `OperationJob.run()`."""
-    row = job.operation
-    if kinds.model_of(row.kind_id, job.alias) is None:
-        reason = f"this process does not know the class {job.display_name}"
-        return Released(reason, delay=RELEASED_AFTER)
-    past = Past(failures=row.failures, stops=row.stops)
-    operation: Operation | None = None
     policy = BUILT_IN
     try:
-        policy = _policy_of(row, job.alias, final=final)
-        operation = job.load()
-        _call_run(operation, job.alias)
-    except KeyboardInterrupt as error:
-        job.error = error
-        if interruptible:
-            return Released("interrupted", delay=RELEASED_AFTER)
-        return decide(error, operation, past, policy)
+        model = kinds.model_of(job.operation.kind_id, job.alias)
+        if model is None:
+            reason = f"this process does not know the class {job.display_name}"
+            return Released(reason, delay=RELEASED_AFTER)
+        policy = model.resolved_policy()
+        if final:
+            policy = replace(policy, max_attempts=1)
+        _call_run(job.load(), job.alias)
     except BaseException as error:
         error.__traceback__ = _users_part(error.__traceback__)
-        if operation is None and isinstance(error, DatabaseError):
-            # Its table is older or newer than its class, or the database is away: another process,
-            # or this one later, can load it.
-            job.could_not_be_loaded = True
-            return Released(f"could not be loaded: {ErrorReport.of(error)}", delay=RELEASED_AFTER)
-        job.error = error
-        return decide(error, operation, past, policy)
+        return _judge(job, error, policy, interruptible=interruptible)
     return Finished()
+
+
+def _judge(
+    job: OperationJob, error: BaseException, policy: Policy, *, interruptible: bool
+) -> Outcome:
+    if job.instance is None and isinstance(error, DatabaseError):
+        # Its table is older or newer than its class, or the database is away: another process, or
+        # this one later, can load it.
+        job.could_not_be_loaded = True
+        return Released(f"could not be loaded: {ErrorReport.of(error)}", delay=RELEASED_AFTER)
+    job.error = error
+    if interruptible and isinstance(error, KeyboardInterrupt):
+        return Released("interrupted", delay=RELEASED_AFTER)
+    past = Past(failures=job.operation.failures, stops=job.operation.stops)
+    return decide(error, job.instance, past, policy)
 
 
 def claim_by_hand(job: OperationJob) -> None:
@@ -83,7 +87,9 @@ def call_queued(job: OperationJob) -> None:
         return
     try:
         job.load().queued()
-    except (Exception, OperationInterrupt) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         _log_hook_error("queued", job, error)
 
 
@@ -102,7 +108,9 @@ def call_ending_hook(job: OperationJob) -> None:
             operation.succeeded()
         elif job.error is not None:
             operation.errored(job.error, not outcome.ended)
-    except (Exception, OperationInterrupt) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         _log_hook_error(name, job, error)
 
 
@@ -125,13 +133,6 @@ def unexpected(job: OperationJob) -> BaseException | None:
     return job.error
 
 
-def _policy_of(row: Operation, alias: str, *, final: bool) -> Policy:
-    model = kinds.model_of(row.kind_id, alias)
-    assert model is not None
-    policy = model.resolved_policy()
-    return replace(policy, max_attempts=1) if final else policy
-
-
 def _call_run(operation: Operation, alias: str) -> None:
     if not connections[alias].in_atomic_block:
         _run(operation)
@@ -143,6 +144,11 @@ def _call_run(operation: Operation, alias: str) -> None:
     with transaction.atomic(using=alias):
         try:
             _run(operation)
+            if connections[alias].needs_rollback:
+                raise DatabaseError(
+                    "run() went on after an error of the database inside a transaction, so what it "
+                    "wrote is lost. Put the statement that may fail into atomic()."
+                )
         except DatabaseError:
             raise
         except BaseException as error:
@@ -152,10 +158,13 @@ def _call_run(operation: Operation, alias: str) -> None:
 
 
 def _run(operation: Operation) -> None:
-    if inspect.iscoroutinefunction(operation.run):
-        async_to_sync(operation.run)()
-    else:
-        operation.run()
+    result = operation.run()
+    if inspect.isawaitable(result):
+        async_to_sync(_finish)(result)
+
+
+async def _finish(result: Awaitable[object]) -> None:
+    await result
 
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:

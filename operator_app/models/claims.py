@@ -116,8 +116,10 @@ def _take(
     chosen: list[Operation] = []
     by_priority = sorted(lanes, key=lambda lane: -lane.priority)
     for _, peers in groupby(by_priority, key=lambda lane: lane.priority):
+        found: list[Operation] = []
         for lane, share in _shares(list(peers), limit - len(chosen), now, alias):
-            chosen += _locked(_due_in(lane, now, alias)[:share], alias)
+            found += _locked(_due_in(lane, now, alias)[:share], alias)
+        chosen += sorted(found, key=lambda operation: (operation.should_run_at, operation.pk))
         if len(chosen) >= limit:
             break
     if not chosen:
@@ -127,8 +129,11 @@ def _take(
 
 def _shares(peers: list[Lane], limit: int, now: datetime, alias: str) -> list[tuple[Lane, int]]:
     """Return how many of the next `limit` operations come from each of these equal lanes."""
-    # The first `limit` rows in order of time come from the `limit` lanes that are due first.
-    first = sorted(peers, key=lambda lane: lane.next_at)[:limit]
+    # The first `limit` rows in order of time come from the `limit` lanes that are due first, and
+    # from those that are due at the same moment as the last of them.
+    ordered = sorted(peers, key=lambda lane: lane.next_at)
+    last = ordered[:limit][-1].next_at
+    first = [lane for lane in ordered if lane.next_at <= last]
     if len(first) == 1:
         return [(first[0], limit)]
     heads = _heads([_due_in(lane, now, alias) for lane in first], limit, alias)

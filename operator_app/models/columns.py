@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from operator_app.models import states
+from operator_app.models.fields import ExactCharField
 from operator_app.models.indexes import PartialIndex, PartialUnique
 from operator_app.models.process import OperatorProcess
 from operator_app.validation import QUEUE_MAX_LENGTH
@@ -28,7 +29,7 @@ class EngineColumns(models.Model):
         db_index=False,
         db_constraint=False,
     )
-    queue = models.CharField(_("queue"), max_length=QUEUE_MAX_LENGTH, blank=True)
+    queue = ExactCharField(_("queue"), max_length=QUEUE_MAX_LENGTH, blank=True)
     priority = models.SmallIntegerField(_("priority"), blank=True)
     should_run_at = models.DateTimeField(_("should run at"))
     started_run_at = models.DateTimeField(_("claimed"), null=True, editable=False)

@@ -59,7 +59,7 @@ def save_loaded(
             _write_schedule(operation, changes, alias)
         if own:
             save(using=alias, update_fields=own)
-    remember_schedule(operation)
+    remember_schedule(operation, changes)
 
 
 def check_current(operation: Operation, verb: str, from_outside: str) -> None:
@@ -96,7 +96,13 @@ def job_of(operation: Operation) -> OperationJob:
 
 
 def _refuse_engine_fields(operation: Operation, wanted: frozenset[str] | None) -> None:
-    engine = (wanted or frozenset()) & (engine_names() - frozenset(SCHEDULE))
+    names = wanted or frozenset()
+    fields = operation._meta.concrete_fields
+    if unknown := names - {name for field in fields for name in (field.name, field.attname)}:
+        raise ValueError(
+            f"{type(operation).__name__} has no column {', '.join(sorted(unknown))} to save."
+        )
+    engine = names & (engine_names() - frozenset(SCHEDULE))
     if engine:
         raise ValueError(
             f"{', '.join(sorted(engine))}: only the engine writes these columns of "

@@ -39,7 +39,7 @@ class OperationJob(models.Model):
         related_name="jobs",
         db_index=False,  # The unique constraint below serves it.
     )
-    number = models.PositiveIntegerField(_("attempt"))
+    number = models.PositiveIntegerField(_("claim"))
     operator = models.CharField(_("operator"), max_length=300, blank=True)
     """Where it ran, as "host:pid"; empty if by hand."""
     started_at = models.DateTimeField(_("started"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS
@@ -20,7 +20,7 @@ from operator_app.exceptions import (
 )
 from operator_app.models import guards, kinds, scheduling, states
 from operator_app.models.columns import CONSTRAINTS, INDEXES, EngineColumns
-from operator_app.models.querysets import OperationManager
+from operator_app.models.querysets import AllOperationsManager, OperationManager
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,7 +36,7 @@ class Operation(EngineColumns):
     """
 
     objects: ClassVar[OperationManager[Self]] = OperationManager()
-    all_objects: ClassVar[OperationManager[Self]] = OperationManager(with_cancelled=True)
+    all_objects: ClassVar[AllOperationsManager[Self]] = AllOperationsManager()
 
     policy: ClassVar[policies.Policy] = policies.Policy()
     """How operations of this class are run; what it leaves open comes from the base classes."""
@@ -75,7 +75,7 @@ class Operation(EngineColumns):
 
     def stop(
         self, reason: str = "", delay: float | None = None, until: datetime | None = None
-    ) -> None:
+    ) -> NoReturn:
         """End this `run()`; the operation is tried again later and no failure is counted.
 
         Args:
@@ -95,7 +95,7 @@ class Operation(EngineColumns):
         moment = None if until is None else scheduling.moment(until, self._alias)
         raise OperationStopped(reason, delay=delay, until=moment)
 
-    def cancel(self, reason: str = "") -> None:
+    def cancel(self, reason: str = "") -> NoReturn:
         """End this `run()`; the operation is never run again, and leaves `objects`.
 
         Raises:
@@ -105,7 +105,7 @@ class Operation(EngineColumns):
         guards.check_current(self, "cancel", "cancel")
         raise OperationCancelled(reason)
 
-    def retry(self, reason: str = "", delay: float | None = None) -> None:
+    def retry(self, reason: str = "", delay: float | None = None) -> NoReturn:
         """End this `run()` as failed, to be tried again if the policy has attempts left.
 
         Args:
@@ -157,8 +157,8 @@ class Operation(EngineColumns):
     ) -> Self:
         """Insert an operation that runs at `when`. Inside `atomic()` it is not seen before commit.
 
-        One INSERT for a kind without columns, two for one with; a savepoint and one query more with
-        `unique_key`, one INSERT more if the kind overrides `tags()`.
+        One INSERT for a kind without columns, two for one with; inside `atomic()` a savepoint more
+        with `unique_key`; one INSERT more if the kind overrides `tags()`.
 
         Args:
             when: an aware datetime (naive with USE_TZ=False), or a timedelta from now.
@@ -250,7 +250,7 @@ class Operation(EngineColumns):
         """
         if self._state.adding:
             scheduling.prepare(self, using)
-            scheduling.insert(self, super().save, force_insert=force_insert, using=using)
+            scheduling.insert(self, super().save, using=using)
         else:
             guards.save_loaded(self, super().save, using=using, update_fields=update_fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -150,14 +151,10 @@ class OperationManager(_BaseManager[OperationT]):
 
     A proxy's manager shows only its own kind: without that, it would show every operation, as
     proxies of Django do.
-
-    Args:
-        with_cancelled: whether cancelled operations are shown.
     """
 
-    def __init__(self, *, with_cancelled: bool = False) -> None:
-        super().__init__()
-        self.with_cancelled = with_cancelled
+    with_cancelled = False
+    """Whether cancelled operations are shown."""
 
     def get_queryset(self) -> OperationQuerySet[OperationT]:
         """Return the operations of this class that have not been cancelled."""
@@ -170,4 +167,16 @@ class OperationManager(_BaseManager[OperationT]):
 
     def cancelled(self) -> OperationQuerySet[OperationT]:
         """Return the cancelled ones, which this manager otherwise leaves out."""
-        return self.model.all_objects.using(self.db).cancelled()
+        # A twin of this very manager, which may be that of `user.rankup_set`.
+        twin = copy(self)
+        twin.with_cancelled = True
+        return twin.get_queryset().cancelled()
+
+
+class AllOperationsManager(OperationManager[OperationT]):
+    """The manager that shows cancelled operations, too.
+
+    A class of its own, since Django makes the managers of relations from a manager's class.
+    """
+
+    with_cancelled = True

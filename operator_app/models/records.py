@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from django.db import DataError, IntegrityError
+from django.db import InterfaceError, OperationalError
 from django.db.models import F
 
 from operator_app import log
@@ -12,13 +13,16 @@ from operator_app.models import attempts
 from operator_app.models.job import OperationJob
 from operator_app.models.transactions import in_transaction
 
+STATEMENT_SIZE: Final = 1_000_000
+"""Characters of job rows in one INSERT; MySQL refuses statements above `max_allowed_packet`."""
+
 
 def record(jobs: Sequence[OperationJob], *, alias: str) -> list[OperationJob]:
     """Write how these jobs ended; return those whose claim still held.
 
     One transaction for all of them: one guarded UPDATE per job, in the order of the operations'
     ids so that two recorders cannot deadlock, then the job rows that are kept, inserted together.
-    If the database refuses a row, each job gets a transaction of its own, so that one that cannot
+    If a row cannot be stored, each job gets a transaction of its own, so that one that cannot
     be written takes no other with it. A job whose claim was lost is logged and changes nothing.
 
     Args:
@@ -26,14 +30,17 @@ def record(jobs: Sequence[OperationJob], *, alias: str) -> list[OperationJob]:
         alias: the database of their operations.
 
     Raises:
-        DatabaseError: if the database is away, or if a single job cannot be written.
+        OperationalError, InterfaceError: if the database is away.
     """
     ordered = sorted(jobs, key=lambda job: job.operation_id)
     if not ordered:
         return []
     try:
         held = in_transaction(alias, lambda: _write(ordered, alias))
-    except (DataError, IntegrityError):
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        # A traceback or a `meta` that cannot be stored: find out whose it is.
         held = _one_by_one(ordered, alias)
     _log(ordered, held)
     return held
@@ -44,7 +51,9 @@ def _one_by_one(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
     for job in jobs:
         try:
             held += in_transaction(alias, lambda job=job: _write([job], alias))  # type: ignore[misc]
-        except (DataError, IntegrityError):
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
             log.logger.exception(
                 "%s: its history could not be stored, its outcome is.",
                 job,
@@ -62,11 +71,27 @@ def _write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
     new = [job for job in kept if not job.has_row]
     for job in new:
         job.pk = None
-    OperationJob.objects.using(alias).bulk_create(new)
+    for group in _groups(new):
+        OperationJob.objects.using(alias).bulk_create(group)
     for job in kept:
         if job.has_row:
             job.store()
     return held
+
+
+def _groups(jobs: Sequence[OperationJob]) -> Iterator[list[OperationJob]]:
+    """Split jobs so that the text of each group fits into one statement of any database."""
+    group: list[OperationJob] = []
+    size = 0
+    for job in jobs:
+        length = len(job.traceback) + len(job.message) + len(job.log)
+        if group and size + length > STATEMENT_SIZE:
+            yield group
+            group, size = [], 0
+        group.append(job)
+        size += length
+    if group:
+        yield group
 
 
 def _end(job: OperationJob, alias: str) -> bool:

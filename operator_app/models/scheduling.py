@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.conf import settings
 from django.db import IntegrityError, router, transaction
+from django.db.models import Model
 from django.utils import timezone
 
 from operator_app import clock, conf
@@ -16,6 +18,7 @@ from operator_app.exceptions import OperationExists, OperatorError
 from operator_app.models import guards, kinds
 from operator_app.models.bulk import insert_rows
 from operator_app.models.tag import TAG_LENGTH, OperationTag
+from operator_app.reports import storable
 from operator_app.validation import check_priority, check_queue
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 OperationT = TypeVar("OperationT", bound="Operation")
 
 KEY_LIMIT: Final = 255
+FIRST_YEAR: Final = 1970
+LAST_YEAR: Final = 9998
 MANY: Final = 1_000
 """How many operations `schedule_many` inserts with one statement per table."""
 
@@ -69,7 +74,7 @@ def check_fields(model: type[Operation], fields: dict[str, Any]) -> None:
             )
         if name not in known:
             hint = conf.did_you_mean(name, sorted(known - engine))
-            raise TypeError(f"{model.__name__} has no field {name!r}{hint}.")
+            raise TypeError(f"{model.__name__} has no field {name!r}{hint}")
 
 
 def moment(when: object, alias: str) -> datetime:
@@ -81,7 +86,7 @@ def moment(when: object, alias: str) -> datetime:
     """
     if isinstance(when, timedelta):
         try:
-            return clock.now(alias) + when
+            return _in_range(clock.now(alias) + when)
         except OverflowError:
             raise ValueError(f"{when} from now is further than a datetime can name.") from None
     if not isinstance(when, datetime):
@@ -91,8 +96,21 @@ def moment(when: object, alias: str) -> datetime:
             f"{when!r} is naive and USE_TZ is on, so it does not say which moment is meant. "
             "Use django.utils.timezone.make_aware(...) or a timedelta."
         )
+    _in_range(when)
     if not settings.USE_TZ and timezone.is_aware(when):
         return timezone.make_naive(when)
+    return when
+
+
+def _in_range(when: datetime) -> datetime:
+    """Return `when` if every database can store it and give it back, in any time zone.
+
+    One that cannot be given back would stop whoever reads it, which is every operator.
+    """
+    if not FIRST_YEAR <= when.year <= LAST_YEAR:
+        raise ValueError(
+            f"{when!r} is out of range: the years {FIRST_YEAR} to {LAST_YEAR} can be stored."
+        )
     return when
 
 
@@ -133,19 +151,20 @@ def digest(unique_key: object) -> str:
     Raises:
         ValueError: for a key that is empty, too long or not a string.
     """
-    if not isinstance(unique_key, str) or not unique_key or len(unique_key) > KEY_LIMIT:
+    good = isinstance(unique_key, str) and 0 < len(unique_key) <= KEY_LIMIT
+    if not isinstance(unique_key, str) or not good or storable(unique_key) != unique_key:
         raise ValueError(
-            f"A unique key is a non-empty string of at most {KEY_LIMIT} characters, "
-            f"not {unique_key!r}."
+            f"A unique key is a non-empty string of at most {KEY_LIMIT} characters, without NUL "
+            f"and lone surrogates, not {unique_key!r}."
         )
-    return hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(unique_key.encode()).hexdigest()
 
 
-def insert(
-    operation: Operation, save: Callable[..., None], *, force_insert: Any, using: str | None
-) -> None:
+def insert(operation: Operation, save: Callable[..., None], *, using: str | None) -> None:
     """Insert a prepared operation and its tags: see `Operation.save()`."""
     alias = using or router.db_for_write(type(operation), instance=operation)
+    # In every table, or a new instance that names an existing id would overwrite that row.
+    force_insert = (Model,)
     tagged = kinds.overrides(type(operation), "tags")
     if not tagged and operation.active_key is None:
         save(using=alias, force_insert=force_insert)
@@ -165,12 +184,24 @@ def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list
     """Insert many operations: see `Operation.schedule_many()`."""
     alias = router.db_for_write(model)
     by_model: dict[type[Operation], list[Operation]] = {}
+    taken: set[tuple[type[Operation], str]] = set()
+    seen: set[int] = set()
     for position, operation in enumerate(operations):
         try:
             _check_new(model, operation)
+            if id(operation) in seen:
+                raise ValueError("the same instance stands earlier in the list, too.")
+            seen.add(id(operation))
             prepare(operation, alias)
         except (TypeError, ValueError) as error:
             raise type(error)(f"Operation at position {position}: {error}") from error
+        key = (type(operation), operation.active_key or "")
+        if operation.active_key is not None and key in taken:
+            raise OperationExists(
+                f"Operation at position {position}: the unique key {operation.unique_key!r} is "
+                "used twice in this call."
+            )
+        taken.add(key)
         by_model.setdefault(type(operation), []).append(operation)
     try:
         with transaction.atomic(using=alias):
@@ -200,7 +231,9 @@ def run_here(model: type[OperationT], fields: dict[str, Any]) -> OperationT:
     try:
         job.perform(final=True)
     finally:
-        operation.refresh_from_db()
+        # It may have deleted itself, or what it hangs on.
+        with suppress(model.DoesNotExist):
+            operation.refresh_from_db()
     if job.error is not None and job.ending is not None and job.ending.report is not None:
         raise _raisable(job.error)
     return operation

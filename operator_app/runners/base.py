@@ -46,7 +46,7 @@ class Runner(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free its threads. Waits for nothing."""
+        """Free its threads. Waits for no job."""
 
     @property
     @abstractmethod

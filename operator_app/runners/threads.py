@@ -9,6 +9,7 @@ from collections.abc import Callable
 from operator_app import log
 from operator_app.models import OperationJob
 from operator_app.models.connections import reset, tidy
+from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.runners.base import Done, Runner
 
 Work = Callable[[], None]
@@ -24,11 +25,13 @@ class ThreadRunner(Runner):
     def __init__(self, capacity: int, done: Done) -> None:
         super().__init__(capacity, done)
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        # Reentrant: `done` may ask whether the runner is idle, and must hear that it is not yet.
+        self._lock = threading.RLock()
         # By identity: a job that has no row yet has no hash.
         self._waiting: dict[int, OperationJob] = {}
         self._running: dict[int, OperationJob] = {}
         self._calls = 0
+        self._busy = 0
         self._threads = [
             threading.Thread(target=self._serve, name=f"operation-{number}", daemon=True)
             for number in range(1, capacity + 1)
@@ -69,12 +72,15 @@ class ThreadRunner(Runner):
         return jobs
 
     def close(self) -> None:
-        """Let each thread close its connections and end, once it has nothing to do."""
+        """Let each thread close its connections and end, once it has nothing to do. Waits for that
+        if none is busy, and for none that is.
+        """
         for _ in self._threads:
             self._work.put(None)
-        if self.is_idle:
-            for thread in self._threads:
-                thread.join(timeout=5)
+        with self._lock:
+            busy = self._busy
+        for thread in self._threads if not busy else ():
+            thread.join()
 
     @property
     def is_idle(self) -> bool:
@@ -84,6 +90,8 @@ class ThreadRunner(Runner):
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
+            with self._lock:
+                self._busy += 1
             try:
                 work()
             except BaseException:
@@ -91,6 +99,8 @@ class ThreadRunner(Runner):
                 # must outlive it.
                 log.logger.exception("A runner's thread met an error of its own.")
             tidy()
+            with self._lock:
+                self._busy -= 1
         reset()
 
     def _run(self, job: OperationJob) -> None:
@@ -98,11 +108,17 @@ class ThreadRunner(Runner):
             if self._waiting.pop(id(job), None) is None:
                 return
             self._running[id(job)] = job
-        job.run()
+        try:
+            job.run()
+        except BaseException:
+            # What run() raises is an outcome; this is an error of the engine.
+            log.logger.exception("%s could not be run; it is released.", job)
+            job.end_as(Released("the engine met an error of its own", delay=RELEASED_AFTER))
         with self._lock:
-            held = self._running.pop(id(job), None) is not None
-        if held:
-            self.done(job)
+            # In one step, so that a job is at every moment either here or handed over.
+            if id(job) in self._running:
+                self.done(job)
+                del self._running[id(job)]
 
     def _call(self, work: Work) -> None:
         try:

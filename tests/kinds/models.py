@@ -141,7 +141,7 @@ class Shout(Operation):
 class Scripted(Operation):
     """Does what the test has put into `script`, by name.
 
-    In the test's own process: `Scripted.does("name", function)`. Hooks leave lines in the ledger.
+    In the test's own process: `Scripted.does("name", function)`. `Hooked` notes its hooks here.
     """
 
     script = models.CharField(max_length=50, default="finish")
@@ -155,6 +155,12 @@ class Scripted(Operation):
         """Let operations whose script is `name` call `function`."""
         cls.scripts[name] = function
         return name
+
+    @classmethod
+    def forget(cls) -> None:
+        """Forget the scripts and the notes of an earlier test."""
+        cls.scripts.clear()
+        cls.hooks.clear()
 
     def run(self) -> object:
         """Follow the script."""

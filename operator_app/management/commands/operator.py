@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
+from operator_app import log
 from operator_app.process import Operator
 from operator_app.validation import check_queue
 
@@ -56,20 +59,27 @@ class Command(BaseCommand):
         if options["database"] not in connections:
             known = ", ".join(connections)
             raise CommandError(f"There is no database {options['database']!r} (known: {known}).")
+        log.to_terminal(_LEVELS[options["verbosity"]])
         try:
-            ran = Operator(
+            operator = Operator(
                 database=options["database"],
                 queues=options["queues"],
                 threads=options["threads"],
                 grace=options["grace"],
                 once=options["once"],
-            ).run()
+            )
+            ran = operator.run()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(f"The database cannot be used: {str(error).strip()}") from error
+        if operator.gave_up:
+            sys.exit(1)
         if options["once"]:
             self.stdout.write(f"{ran} run." if ran else "Nothing is due.")
+
+
+_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
 
 
 def _queue(text: str) -> str:

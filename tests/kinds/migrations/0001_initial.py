@@ -6,136 +6,210 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('operator_app', '0001_initial'),
+        ("operator_app", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='AsyncNote',
+            name="AsyncNote",
             fields=[
-                ('operation_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to='operator_app.operation')),
-                ('text', models.CharField(default='', max_length=100)),
+                (
+                    "operation_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="operator_app.operation",
+                    ),
+                ),
+                ("text", models.CharField(default="", max_length=100)),
             ],
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='Ledger',
+            name="Ledger",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('operation_id_seen', models.BigIntegerField()),
-                ('line', models.CharField(blank=True, max_length=200)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("operation_id_seen", models.BigIntegerField()),
+                ("line", models.CharField(blank=True, max_length=200)),
             ],
         ),
         migrations.CreateModel(
-            name='Note',
+            name="Note",
             fields=[
-                ('operation_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to='operator_app.operation')),
-                ('text', models.CharField(default='', max_length=100)),
+                (
+                    "operation_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="operator_app.operation",
+                    ),
+                ),
+                ("text", models.CharField(default="", max_length=100)),
             ],
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='Report',
+            name="Report",
             fields=[
-                ('operation_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to='operator_app.operation')),
-                ('title', models.CharField(default='', max_length=50)),
+                (
+                    "operation_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="operator_app.operation",
+                    ),
+                ),
+                ("title", models.CharField(default="", max_length=50)),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='Scripted',
+            name="Scripted",
             fields=[
-                ('operation_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to='operator_app.operation')),
-                ('script', models.CharField(default='finish', max_length=50)),
+                (
+                    "operation_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="operator_app.operation",
+                    ),
+                ),
+                ("script", models.CharField(default="finish", max_length=50)),
             ],
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='Tagged',
+            name="Tagged",
             fields=[
-                ('operation_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to='operator_app.operation')),
-                ('customer', models.IntegerField(default=0)),
+                (
+                    "operation_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="operator_app.operation",
+                    ),
+                ),
+                ("customer", models.IntegerField(default=0)),
             ],
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='Shout',
-            fields=[
-            ],
+            name="Shout",
+            fields=[],
             options={
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
             },
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='Sweep',
-            fields=[
-            ],
+            name="Sweep",
+            fields=[],
             options={
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
             },
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='LongNote',
+            name="LongNote",
             fields=[
-                ('note_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to='kinds.note')),
-                ('body', models.TextField(default='')),
+                (
+                    "note_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="kinds.note",
+                    ),
+                ),
+                ("body", models.TextField(default="")),
             ],
-            bases=('kinds.note',),
+            bases=("kinds.note",),
         ),
         migrations.CreateModel(
-            name='QuickNote',
-            fields=[
-            ],
+            name="QuickNote",
+            fields=[],
             options={
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
             },
-            bases=('kinds.note',),
+            bases=("kinds.note",),
         ),
         migrations.CreateModel(
-            name='RankUp',
+            name="RankUp",
             fields=[
-                ('operation_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to='operator_app.operation')),
-                ('rank', models.CharField(default='Beginner', max_length=20)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
+                (
+                    "operation_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="operator_app.operation",
+                    ),
+                ),
+                ("rank", models.CharField(default="Beginner", max_length=20)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
-            bases=('operator_app.operation',),
+            bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
-            name='Hooked',
-            fields=[
-            ],
+            name="Hooked",
+            fields=[],
             options={
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
             },
-            bases=('kinds.scripted',),
+            bases=("kinds.scripted",),
         ),
         migrations.CreateModel(
-            name='Inline',
-            fields=[
-            ],
+            name="Inline",
+            fields=[],
             options={
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
             },
-            bases=('kinds.scripted',),
+            bases=("kinds.scripted",),
         ),
     ]

@@ -1,0 +1,1 @@
+"""Marginalia, a small bookshop that leaves its chores to `operator_app`."""

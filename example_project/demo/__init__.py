@@ -1,0 +1,1 @@
+"""What `manage.py demo` and `manage.py serve` are made of. An app of your own needs none of it."""

@@ -1,0 +1,136 @@
+"""What happens in the demo: which operations are scheduled, and what has to become of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+
+from example_project.shop.models import (
+    AskDelivery,
+    Basket,
+    Book,
+    ComputeMargin,
+    Customer,
+    ExchangeRate,
+    FetchRate,
+    ImportCatalogue,
+    RankUp,
+    RemindBasket,
+    SweepBaskets,
+    UpdateStock,
+    WelcomeMail,
+)
+from operator_app.models import Operation
+
+BAD_CALLS = 2
+"""How many calls of each partner go wrong before the first good one."""
+
+MAILS = [
+    "No margin for The Marginalia Catalogue",
+    "Welcome to Marginalia",
+    "Your books are waiting",
+]
+"""The subjects of the mails that are to be written."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation, and how it has to end."""
+
+    operation: Operation
+    about: str
+    becomes: str
+    failures: int = 0
+    stops: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the step is called on the screen."""
+        return f"{type(self.operation).__name__} {self.about}".rstrip()
+
+    def objection(self, now: Operation) -> str:
+        """Return what is wrong with what became of the operation, or nothing."""
+        wanted = (self.becomes, self.failures, self.stops)
+        found = (now.state, now.failures, now.stops)
+        if found == wanted:
+            return ""
+        return "{}: {} with {} failures and {} stops, not {} with {} and {}".format(
+            self.name, *found, *wanted
+        )
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Something that is otherwise in the shop, now that the operations have run."""
+
+    text: str
+    as_expected: bool
+
+
+def schedule() -> list[Step]:
+    """Schedule an operation for every way that one can go."""
+    ada, bram = Customer.objects.filter(name__in=["Ada Quill", "Bram Folio"])
+    forgotten = Basket.objects.get(customer__name="Clara Vellum")
+    waiting = Basket.objects.get(customer__name="Dario Margin")
+    jane_eyre = Book.objects.get(title="Jane Eyre")
+    giveaway = Book.objects.get(price_cents=0)
+    soon, next_week = timedelta(seconds=2), timedelta(weeks=1)
+    reader = Customer.Rank.READER
+    return [
+        Step(WelcomeMail.dispatch(customer=ada), "Ada", "finished"),
+        Step(RankUp.schedule(soon, customer=bram, rank=reader), "Bram", "finished"),
+        Step(FetchRate.dispatch(currency="USD"), "USD", "finished", stops=BAD_CALLS),
+        Step(RemindBasket.schedule(soon, basket=forgotten), "Clara", "cancelled"),
+        Step(RemindBasket.schedule(soon, basket=waiting), "Dario", "finished"),
+        Step(UpdateStock.dispatch(wholesaler="folio"), "", "finished", failures=BAD_CALLS),
+        Step(ComputeMargin.dispatch(book=giveaway), "", "failed", failures=2),
+        Step(ImportCatalogue.dispatch(), "", "finished"),
+        Step(AskDelivery.dispatch(book=jane_eyre), "", "finished"),
+        Step(SweepBaskets.dispatch(), "", "finished"),
+        Step(RankUp.schedule(next_week, customer=ada, rank=reader), "Ada", "scheduled"),
+    ]
+
+
+def meanwhile() -> Iterator[str]:
+    """Let life go on before the operations are due, and yield what happened."""
+    Basket.objects.get(customer__name="Clara Vellum").pay()
+    yield "Clara pays her basket, so nobody needs to remind her."
+    ignaz = Customer.objects.get(name="Ignaz Blot")
+    RankUp.schedule(timedelta(weeks=1), customer=ignaz, rank=Customer.Rank.READER)
+    before = Operation.objects.count()
+    ignaz.delete()
+    after = Operation.objects.count()
+    yield f"Ignaz leaves; his pending RankUp goes with him: {before} operations, now {after}."
+
+
+def effects() -> list[Effect]:
+    """Return what the operations changed."""
+    bram = Customer.objects.get(name="Bram Folio")
+    rate = ExchangeRate.objects.filter(currency="USD").first()
+    counted = UpdateStock.objects.get().books_updated
+    books = Book.objects.count()
+    jane_eyre = Book.objects.get(title="Jane Eyre")
+    old_baskets = Basket.objects.filter(customer__name="Edith Spine").count()
+    mails = sorted(sent_mails())
+    return [
+        *(Effect(f"a mail: {subject}", subject in MAILS) for subject in mails),
+        Effect(f"{len(mails)} mails in all, in {settings.MAIL_DIRECTORY}", mails == MAILS),
+        Effect(f"{bram} is a {bram.rank}, was a beginner", bram.rank == Customer.Rank.READER),
+        Effect(f"the bank says that {rate}", rate is not None),
+        Effect(f"{counted} books have a new stock", counted == 12),
+        Effect(f"{books} books are on sale, 13 were", books == 443),
+        Effect(
+            f"{jane_eyre} costs {jane_eyre.price} and comes within {jane_eyre.delivery_days} days",
+            (jane_eyre.price_cents, jane_eyre.delivery_days) == (1490, 2),
+        ),
+        Effect(f"{old_baskets} baskets are older than 90 days, 1 was", old_baskets == 0),
+    ]
+
+
+def sent_mails() -> Iterator[str]:
+    """Yield the subjects of all mails that the file backend wrote."""
+    for file in settings.MAIL_DIRECTORY.glob("*.log"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.startswith("Subject: "):
+                yield line.removeprefix("Subject: ")

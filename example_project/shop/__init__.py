@@ -1,0 +1,1 @@
+"""The shop: its books, its customers, and its operations."""

@@ -1,0 +1,309 @@
+"""The pages of operations: the base of every kind's own admin."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.utils import flatten_fieldsets, unquote
+from django.db import IntegrityError, router, transaction
+from django.db.models import Q, QuerySet
+from django.forms import Field
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from operator_app import clock
+from operator_app.admin import details, display, guard, search
+from operator_app.admin.columns import OperationColumns
+from operator_app.admin.filters import KindFilter, QueueFilter, StateFilter
+from operator_app.admin.pagination import CappedPaginator
+from operator_app.exceptions import OperationExists, OperationStarted
+from operator_app.models import Operation, OperationJob, OperationTag, states
+from operator_app.models.guards import SCHEDULE, engine_names
+from operator_app.validation import PRIORITY_MAX, PRIORITY_MIN
+
+_HOW: Final = ["state_badge", "kind_name", "attempt", "counters", "unique_key", "tags"]
+ON_ADD: Final = [(_("When and where"), ["should_run_at", "queue", "priority"])]
+WHILE_PENDING: Final = [
+    (_("When and where"), ["should_run_at", "queue", "priority", "created_when"]),
+    (_("State"), _HOW),
+]
+OTHERWISE: Final = [
+    (_("State"), ["reason", *_HOW]),
+    (
+        _("When"),
+        [
+            "planned_when",
+            "claimed_when",
+            "begun_when",
+            "ended_when",
+            "times_out_when",
+            "abort_requested_when",
+            "created_when",
+        ],
+    ),
+    (_("Where"), ["queue", "priority", "operator_name"]),
+]
+"""The engine's facts on a page, by title."""
+
+IF_ANY: Final = {
+    "reason": "reason",
+    "unique_key": "unique_key",
+    "begun_when": "begun_run_at",
+    "times_out_when": "times_out_at",
+    "abort_requested_when": "abort_requested_at",
+}
+"""Facts that most operations lack, by the column that tells."""
+
+
+class OperationAdmin(OperationColumns):
+    """The admin of a kind of operation: register your own kinds with it or with a subclass of it.
+
+    Adding is scheduling: what is left empty of queue and priority, the policy decides. While an
+    operation is pending it can be changed; one that an operator has claimed meanwhile is refused
+    with a message in the form, and nothing is written. Afterwards the page is for reading.
+    Cancelled operations are shown too.
+
+    A list costs the same number of queries however many rows it shows: no DISTINCT, and no COUNT
+    past `pagination.COUNTED` rows.
+    """
+
+    list_display = [
+        "id",
+        "state_badge",
+        "should_run",
+        "started",
+        "ended",
+        "attempt",
+        "reason_in_short",
+        "queue",
+        "priority",
+    ]
+    list_filter = [StateFilter, KindFilter, QueueFilter]
+    search_fields = ["=pk"]  # more than that: see `search.condition`
+    search_help_text = _("An id, a tag such as app.Model:17, or a unique key.")
+    # By the primary key, which is what an index can deliver in order; see sortable_by.
+    ordering = ["-pk"]
+    sortable_by = ["id", "should_run"]
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    actions = ["delete_selected"]
+    change_form_template = "operator_app/admin/operation_form.html"
+
+    class Media:
+        css: ClassVar = {"all": [display.MEDIA]}
+
+    # Rows
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """All operations of the kind, cancelled ones too."""
+        rows = self.model.all_objects.get_queryset()
+        return rows.order_by(*(self.get_ordering(request) or ()))  # type: ignore[no-any-return]
+
+    def get_list_select_related(self, request: HttpRequest) -> list[str]:
+        """Add the operator, which tells the state, to what a subclass or its columns ask for."""
+        wanted = super().get_list_select_related(request)
+        if isinstance(wanted, bool):
+            shown = self.get_list_display(request)
+            wanted = [
+                field.name
+                for field in self.model._meta.concrete_fields
+                if field.is_relation and field.name not in engine_names()
+                if not field.remote_field.parent_link and (wanted or field.name in shown)
+            ]
+        return [*wanted, "operator"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search by id, tag and unique key; and in a subclass's own `search_fields`."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        found = search.condition(term, queryset.db)
+        if self.get_search_fields(request) != OperationAdmin.search_fields:
+            theirs, _repeated = super().get_search_results(request, queryset, search_term)
+            found |= Q(pk__in=theirs.order_by().values("pk"))
+        return queryset.filter(found), False
+
+    # Forms
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The kind's own fields first, as the subclass arranged them, then the engine's facts."""
+        own = super().get_fieldsets(request, obj)
+        if not self.fieldsets and not self.fields:
+            others = {*engine_names(), *self._fact_names(request, obj)}
+            names = [name for name in flatten_fieldsets(own) if name not in others]
+            own = [(None, {"fields": tuple(names)})] if names else []
+        placed = flatten_fieldsets(own)
+        facts: list[Any] = [
+            (title, {"fields": [name for name in names if name not in placed]})
+            for title, names in self._facts(request, obj)
+        ]
+        return [*own, *(section for section in facts if section[1]["fields"])]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What the subclass names, and the facts."""
+        mine = [name for name in self._fact_names(request, obj) if name not in SCHEDULE]
+        return [*super().get_readonly_fields(request, obj), *mine]
+
+    def _fact_names(self, request: HttpRequest, obj: Any) -> list[str]:
+        return [name for _title, names in self._facts(request, obj) for name in names]
+
+    def _facts(self, request: HttpRequest, obj: Any) -> list[tuple[Any, list[str]]]:
+        if obj is None:
+            return ON_ADD
+        facts = WHILE_PENDING if self.has_change_permission(request, obj) else OTHERWISE
+        lacking = {name for name, column in IF_ANY.items() if not getattr(obj, column)}
+        return [(title, [name for name in names if name not in lacking]) for title, names in facts]
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Return the form; one that says no if saving was refused in this request."""
+        return guard.refusing(request, super().get_form(request, obj, change, **kwargs))
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Field | None:
+        """Say what an empty queue or priority means; refuse numbers and times out of range."""
+        if db_field.model is Operation and db_field.name in ("queue", "priority"):
+            kwargs["help_text"] = _("Left empty, the policy of the kind decides.")
+            if db_field.name == "priority":
+                kwargs |= {"min_value": PRIORITY_MIN, "max_value": PRIORITY_MAX}
+                kwargs["help_text"] = _("Higher runs first. Left empty, the policy decides.")
+        field: Field | None = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and "help_text" in kwargs and self.model is not Operation:
+            default = getattr(self.model.resolved_policy(), db_field.name)
+            field.widget.attrs["placeholder"] = str(default)
+        if field is not None and db_field.model is Operation and db_field.name == "should_run_at":
+            field.validators = [*field.validators, guard.check_moment]
+        return field
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """A new operation is due now unless a time is chosen."""
+        now = clock.now(router.db_for_write(self.model)).replace(microsecond=0)
+        return {"should_run_at": now, **super().get_changeform_initial_data(request)}
+
+    # Pages
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Show or save an operation. What cannot be saved is an error of the form: everything is
+        rolled back, and what was typed in is shown again.
+        """
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except (OperationStarted, OperationExists) as refusal:
+            guard.refuse(request, str(refusal))
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Show the list, or do what was chosen for some rows, or nothing if that is refused."""
+        try:
+            return super().changelist_view(request, extra_context)
+        except (OperationStarted, OperationExists, IntegrityError) as refusal:
+            if request.method != "POST":
+                raise
+            self.message_user(request, details.refusal(refusal), messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add what the page shows below the form: see `details.context`."""
+        obj = context.get("original")
+        if obj is not None:
+            context |= details.context(self.admin_site, request, obj)
+            context["show_delete"] = not guard.is_started(obj)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # Permissions, and what they let people do
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Django's permission; what is not pending any more is for reading."""
+        allowed = super().has_change_permission(request, obj)
+        if obj is None or request.method == "POST":
+            # A form that comes too late is answered with its reason: see `save_model`.
+            return allowed
+        return allowed and guard.is_pending(obj)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Schedule a new operation, or change a pending one.
+
+        Raises:
+            OperationStarted: if it is not pending any more; `changeform_view` shows it in the form.
+        """
+        if change:
+            guard.hold_pending(obj)
+            guard.complete(obj)
+            if "should_run_at" in form.fields and "should_run_at" not in form.changed_data:
+                # The form knows no fractions of a second, and would take them away.
+                obj.should_run_at = form.initial.get("should_run_at", obj.should_run_at)
+        super().save_model(request, obj, form, change)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Jobs and tags go with their operation; nobody needs a permission for them as well."""
+        shown, count, perms_needed, protected = super().get_deleted_objects(objs, request)
+        parts = {str(model._meta.verbose_name) for model in (OperationJob, OperationTag)}
+        return shown, count, {name for name in perms_needed if str(name) not in parts}, protected
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Delete an operation unless it is running or stuck. One query more than Django's."""
+        obj = self.get_object(request, unquote(object_id))
+        try:
+            if obj is not None and guard.is_started(obj):
+                raise OperationStarted(guard.deletion_refused())
+            return super().delete_view(request, object_id, extra_context)
+        except (OperationStarted, IntegrityError) as refusal:
+            self.message_user(request, details.refusal(refusal), messages.ERROR)
+        return HttpResponseRedirect(display.page(self.admin_site, self.model, object_id))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete the operation with its row in the kind's table, its jobs and its tags.
+
+        Raises:
+            OperationStarted: if it is running or stuck.
+        """
+        guard.hold_deletable([obj.pk], router.db_for_write(self.model))
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete all of them, or none if one is running or stuck.
+
+        Raises:
+            OperationStarted: if one is running or stuck.
+        """
+        alias = router.db_for_write(self.model)
+        with transaction.atomic(using=alias):
+            # Those that were announced, even if the queryset would not find them any more.
+            guard.hold_deletable([row.pk for row in queryset], alias)
+            super().delete_queryset(request, queryset)
+
+    @admin.action(permissions=["delete"], description=_("Delete selected %(verbose_name_plural)s"))
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Delete those that are not running or stuck, after a look at what goes with them."""
+        kept = queryset.filter(states.STARTED).count()
+        if kept:
+            text = ngettext(
+                "%(count)d operation is claimed by an operator and is left alone.",
+                "%(count)d operations are claimed by an operator and are left alone.",
+                kept,
+            )
+            self.message_user(request, text % {"count": kept}, messages.WARNING)
+        rest = queryset.exclude(states.STARTED)
+        if kept and not rest.exists():
+            return None
+        with transaction.atomic(using=router.db_for_write(self.model)):
+            # A refusal takes the entries back that were made in the admin's log.
+            return delete_selected(self, request, rest)

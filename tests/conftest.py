@@ -1,0 +1,44 @@
+"""What every test gets: a header that names the ground it stands on, and the fixtures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import django
+import pytest
+
+from tests.databases import Found, probe
+from tests.processes import start_operator
+
+__all__ = ["start_operator"]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    name = os.environ.get("OPERATOR_TEST_DATABASE") or "sqlite"
+    database = probe(name)
+    server = database.server if isinstance(database, Found) else database.why
+    return (
+        f"database: {name} ({server}), slot {os.environ.get('OPERATOR_TEST_SLOT', '-')}; "
+        f"Python {platform.python_version()}, Django {django.get_version()}"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "start_operator" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.process)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell `tests.run` how many tests ended how, as pytest itself counts them."""
+    if path := os.environ.get("OPERATOR_TEST_COUNTS"):
+        count = {name: len(reports) for name, reports in terminalreporter.stats.items()}
+        counts = {
+            "passed": count.get("passed", 0) + count.get("xpassed", 0),
+            "failed": count.get("failed", 0) + count.get("error", 0),
+            "skipped": count.get("skipped", 0) + count.get("xfailed", 0),
+        }
+        Path(path).write_text(json.dumps(counts))

@@ -1,0 +1,220 @@
+"""Finding what is due, claiming it, handing it over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+
+from operator_app import clock
+from operator_app.duties import Dispatch, Heartbeat
+from operator_app.duties.dispatch import CONTENDED
+from operator_app.models import Operation, OperationJob
+from operator_app.models.querysets import OperationQuerySet
+from operator_app.runners import Runner
+from tests.work.models import HoldInline, Mixed, OtherTick, Tick
+
+
+class Slots(Runner):
+    """A runner that takes jobs and runs none of them."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity, lambda job: None)
+        self.jobs: list[OperationJob] = []
+
+    @property
+    def free(self) -> int:
+        return self.capacity - len(self.jobs)
+
+    def submit(self, job: OperationJob) -> None:
+        self.jobs.append(job)
+
+    def call(self, work: Callable[[], None]) -> None:
+        raise AssertionError
+
+    def take_back(self) -> list[OperationJob]:
+        raise AssertionError
+
+    def abandon(self) -> list[OperationJob]:
+        raise AssertionError
+
+    def close(self) -> None:
+        raise AssertionError
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.jobs
+
+    @property
+    def ids(self) -> list[int]:
+        return [job.operation_id for job in self.jobs]
+
+
+@pytest.fixture
+def slots() -> dict[str, Slots]:
+    return {"threads": Slots(100), "inline": Slots(1)}
+
+
+@pytest.fixture
+def dispatch(heartbeat: Heartbeat, slots: dict[str, Slots]) -> Dispatch:
+    return Dispatch("default", heartbeat=heartbeat, runners=slots)
+
+
+def test_what_is_due_is_handed_over_claimed(
+    dispatch: Dispatch, slots: dict[str, Slots], heartbeat: Heartbeat
+) -> None:
+    """Due operations of all kinds are claimed for this operator in one run; later ones are not."""
+    due = [Tick.dispatch(), Mixed.dispatch(ending="stop"), OtherTick.dispatch()]
+    later = Tick.schedule(timedelta(hours=1))
+    assert dispatch.run() == 0
+    assert sorted(slots["threads"].ids) == sorted(operation.pk for operation in due)
+    assert heartbeat.process is not None
+    for operation in due:
+        operation.refresh_from_db()
+        assert operation.started_run_at is not None
+        assert (operation.operator_id, operation.attempts) == (heartbeat.process.pk, 1)
+    later.refresh_from_db()
+    assert (later.started_run_at, later.attempts) == (None, 0)
+    assert not dispatch.found_nothing
+
+
+def test_after_a_claim_it_looks_again_at_once(dispatch: Dispatch) -> None:
+    """The delay is 0 after a claim and until the next one is due or looked for after none."""
+    Tick.dispatch()
+    assert dispatch.run() == 0
+    assert dispatch.run() > 0
+    assert dispatch.found_nothing
+
+
+def test_a_full_runner_gets_nothing(dispatch: Dispatch, slots: dict[str, Slots]) -> None:
+    """No more is claimed than a runner has slots; what is left stays due and is claimed later."""
+    slots["threads"].capacity = 2
+    for _ in range(3):
+        Tick.dispatch()
+    assert dispatch.run() == 0
+    assert len(slots["threads"].jobs) == 2
+    assert dispatch.run() > 0
+    assert not dispatch.found_nothing
+    assert Operation.objects.due().filter(attempts=0).count() == 1
+    slots["threads"].jobs.clear()
+    assert dispatch.run() == 0
+    assert len(slots["threads"].jobs) == 1
+
+
+def test_a_full_runner_does_not_hold_up_another(
+    dispatch: Dispatch, slots: dict[str, Slots]
+) -> None:
+    """Each kind goes to the runner of its policy; a full runner stops only its own kinds."""
+    slots["threads"].capacity = 0
+    held = Tick.dispatch(priority=9)
+    inline = HoldInline.dispatch(path="")
+    assert dispatch.run() == 0
+    assert slots["inline"].ids == [inline.pk]
+    assert slots["threads"].ids == []
+    assert Operation.objects.due().get().pk == held.pk
+
+
+def test_queues(heartbeat: Heartbeat, slots: dict[str, Slots]) -> None:
+    """Only the queues that it serves are looked at; the delay does not follow the others."""
+    dispatch = Dispatch("default", heartbeat=heartbeat, runners=slots, queues=["other", "third"])
+    wanted = [OtherTick.dispatch().pk, Tick.dispatch(queue="third").pk]
+    Tick.dispatch()
+    Tick.schedule(timedelta(seconds=0.05))
+    dispatch.run()
+    assert sorted(slots["threads"].ids) == wanted
+    assert dispatch.run() > 0.5
+    assert dispatch.found_nothing
+
+
+def test_order(dispatch: Dispatch, slots: dict[str, Slots]) -> None:
+    """Jobs are handed over by priority, then time, then id."""
+    now = clock.now()
+    low = Tick.schedule(now - timedelta(hours=3), priority=-1)
+    second = Tick.schedule(now - timedelta(hours=1))
+    first = Tick.schedule(now - timedelta(hours=2))
+    high = Tick.schedule(now, priority=1)
+    dispatch.run()
+    assert slots["threads"].ids == [high.pk, first.pk, second.pk, low.pk]
+
+
+def test_the_delay_is_until_the_next_one_is_due(dispatch: Dispatch, settings: Any) -> None:
+    """With nothing due the delay is the time until the next operation of any lane is."""
+    settings.OPERATOR = {"POLL_INTERVAL": 1000}
+    Tick.schedule(timedelta(seconds=500))
+    Tick.schedule(timedelta(seconds=300), priority=3)
+    OtherTick.schedule(timedelta(seconds=400))
+    assert 290 < dispatch.run() <= 300
+
+
+def test_an_idle_poll_is_jittered(dispatch: Dispatch, settings: Any) -> None:
+    """With nothing scheduled soon the delay is the poll interval, shortened at random."""
+    settings.OPERATOR = {"POLL_INTERVAL": 10}
+    Tick.schedule(timedelta(hours=1))
+    delays = {dispatch.run() for _ in range(20)}
+    assert all(8 <= delay <= 10 for delay in delays)
+    assert len(delays) > 10
+
+
+def test_what_others_hold_is_looked_for_again_soon(
+    dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If others are just claiming all that is due, it looks again soon, but does not spin."""
+    Tick.dispatch()
+    monkeypatch.setattr(OperationQuerySet, "claim", lambda *args, **options: [])
+    assert CONTENDED / 2 <= dispatch.run() <= CONTENDED * 1.5
+    assert not dispatch.found_nothing
+
+
+def test_set_aside(
+    dispatch: Dispatch,
+    slots: dict[str, Slots],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A kind that is set aside is left alone for a while, with a line in the log; others run on."""
+    aside, other = Mixed.dispatch(ending="stop"), Tick.dispatch()
+    dispatch.set_aside(aside.kind_id)
+    (line,) = [record for record in caplog.records if record.action == "set_aside"]
+    assert "work.Mixed" in line.getMessage()
+    dispatch.run()
+    assert slots["threads"].ids == [other.pk]
+    dispatch.run()
+    assert dispatch.found_nothing
+    monkeypatch.setattr("operator_app.duties.dispatch.SET_ASIDE_FOR", 0.0)
+    dispatch.set_aside(aside.kind_id)
+    dispatch.run()
+    assert slots["threads"].ids == [other.pk, aside.pk]
+
+
+def test_unknown_kinds_are_reported_once(
+    dispatch: Dispatch, slots: dict[str, Slots], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each class that is not known here is warned about once, in however many lanes it waits."""
+    strange = [Tick.dispatch(), Tick.dispatch(priority=4), Tick.dispatch()]
+    for label, members in [("forgotten", strange[:2]), ("lost", strange[2:])]:
+        kind = ContentType.objects.create(app_label="attic", model=label)
+        ids = [operation.pk for operation in members]
+        Operation.all_objects.filter(pk__in=ids).update(kind=kind)
+    for _ in range(3):
+        dispatch.run()
+    lines = [record for record in caplog.records if record.action == "unknown_kind"]
+    assert sorted(line.getMessage().split("of ")[1].split(",")[0] for line in lines) == [
+        "attic.forgotten",
+        "attic.lost",
+    ]
+    assert slots["threads"].jobs == []
+    assert dispatch.found_nothing
+
+
+def test_a_kind_of_another_queue_is_not_reported(
+    heartbeat: Heartbeat, slots: dict[str, Slots], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unknown class in a queue that is not served here is nobody's business here."""
+    strange = Tick.dispatch()
+    kind = ContentType.objects.create(app_label="attic", model="forgotten")
+    Operation.all_objects.filter(pk=strange.pk).update(kind=kind)
+    Dispatch("default", heartbeat=heartbeat, runners=slots, queues=["other"]).run()
+    assert caplog.records == []

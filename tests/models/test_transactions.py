@@ -1,0 +1,122 @@
+"""The engine's own transactions: for writing from the start, repeated where that is safe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from operator_app.models import Operation, transactions
+from operator_app.models.transactions import TRIES, in_transaction, lost_to_another, writing
+from tests.kinds.models import Sweep
+from tests.models.tools import Thread, queries
+
+pytestmark = pytest.mark.django_db
+
+
+class Cause(Exception):
+    def __init__(self, sqlstate: str) -> None:
+        self.sqlstate = sqlstate
+
+
+def deadlock(sqlstate: str = "40P01") -> OperationalError:
+    error = OperationalError("deadlock detected")
+    error.__cause__ = Cause(sqlstate)
+    return error
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions.random, "uniform", lambda low, high: 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (deadlock("40P01"), True),
+        (deadlock("40001"), True),
+        (deadlock("57014"), False),
+        (OperationalError(1213, "Deadlock found"), True),
+        (OperationalError(1205, "Lock wait timeout"), True),
+        (OperationalError(2006, "Server has gone away"), False),
+        (OperationalError("database is locked"), False),
+        (OperationalError(), False),
+    ],
+)
+def test_what_counts_as_lost_to_another(error: OperationalError, lost: bool) -> None:
+    """Deadlocks and serialization errors are worth another try; an outage is not."""
+    assert lost_to_another(error) is lost
+
+
+def failing(times: int, error: OperationalError, calls: list[int]) -> Any:
+    def work() -> str:
+        calls.append(len(calls))
+        Sweep.dispatch()
+        if len(calls) <= times:
+            raise error
+        return "done"
+
+    return work
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deadlock_is_tried_again() -> None:
+    """The work is done anew, and what the lost tries wrote is undone."""
+    calls: list[int] = []
+    assert in_transaction("default", failing(TRIES - 1, deadlock(), calls)) == "done"
+    assert len(calls) == TRIES and Operation.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tries_are_limited() -> None:
+    """A transaction that loses every time raises what it lost to."""
+    calls: list[int] = []
+    error = deadlock()
+    with pytest.raises(OperationalError) as caught:
+        in_transaction("default", failing(TRIES, error, calls))
+    assert caught.value is error and len(calls) == TRIES
+    assert not Operation.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_errors_are_raised_at_once() -> None:
+    """Nothing but a lost transaction is tried again."""
+    calls: list[int] = []
+    with pytest.raises(OperationalError):
+        in_transaction("default", failing(1, OperationalError("server closed"), calls))
+    assert len(calls) == 1
+
+
+def test_inside_the_callers_transaction_nothing_is_tried_again() -> None:
+    """A lost deadlock has undone the caller's statements too: only the caller can repeat them."""
+    calls: list[int] = []
+    with pytest.raises(OperationalError):
+        in_transaction("default", failing(1, deadlock(), calls))
+    assert len(calls) == 1 and not Operation.objects.exists()
+
+
+def test_inside_the_callers_transaction_an_error_undoes_the_work_only() -> None:
+    """It is a savepoint there."""
+    Sweep.dispatch()
+    with pytest.raises(OperationalError), writing("default"):
+        Sweep.dispatch()
+        raise OperationalError
+    assert Operation.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's lock")
+@pytest.mark.parametrize("mode", ["DEFERRED", None, "IMMEDIATE"])
+def test_on_sqlite_it_takes_the_lock_at_its_start(mode: str | None) -> None:
+    """Whatever the project's mode, the engine's transactions begin IMMEDIATE; the mode stays."""
+
+    def work() -> tuple[list[str], Any]:
+        connection.ensure_connection()
+        connection.transaction_mode = mode  # type: ignore[attr-defined]
+        with queries() as seen, writing("default"), transaction.atomic():
+            Operation.objects.exists()
+        return seen, connection.transaction_mode  # type: ignore[attr-defined]
+
+    seen, after = Thread(work).result()
+    assert seen[0] == "BEGIN IMMEDIATE" and after == mode

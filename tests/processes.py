@@ -1,0 +1,211 @@
+"""Real operator processes for tests: started, watched, stopped and, at the latest, cleared away.
+
+def test_it(start_operator):
+    operator = start_operator("--threads", "2")
+    poll(lambda: Operation.objects.finished().count() == 3, message="three finished")
+    operator.terminate()
+    assert operator.wait() == 0
+    assert operator.log
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from django.db import connections
+
+from tests.databases import ROOT
+
+T = TypeVar("T")
+
+
+def poll(
+    predicate: Callable[[], T],
+    timeout: float = 30,
+    message: str | Callable[[], str] = "",
+    interval: float = 0.02,
+) -> T:
+    """Wait until `predicate()` is true and return what it returned; fail after `timeout` seconds.
+
+    The only place where tests sleep. `message` says what was waited for; a callable is asked only
+    when the time is up, so it may look at what is there instead.
+    """
+    __tracebackhide__ = True
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() >= deadline:
+            text = message() if callable(message) else message
+            pytest.fail(f"Waited {timeout:g} s in vain: {text or predicate!r}")
+        time.sleep(interval)
+    return value
+
+
+class OperatorUnderTest:
+    """One `manage.py operator` process on the database of the running test.
+
+    It leads a process group of its own, so that children it starts can be cleared away with it.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Path,
+        command: str = "operator",
+        alias: str = "default",
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.arguments = (command, *arguments)
+        self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "django", command, *arguments],
+                cwd=ROOT,
+                env={**self._environment(alias), **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    @staticmethod
+    def _environment(alias: str) -> dict[str, str]:
+        # The operator is run as users run it: warnings of ours as errors are for pytest's process.
+        dropped = {"PYTHONWARNINGS", "PYTHONDEVMODE"}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in dropped and not key.startswith(("PYTEST_", "COV_"))
+        }
+        return environment | {
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "OPERATOR_TEST_NAME": str(connections[alias].settings_dict["NAME"]),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+        }
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else f"exit code {self.returncode}"
+        return f"<{' '.join(self.arguments)}: pid {self.pid}, {state}>"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, negative for the signal that ended it; None while it runs."""
+        return self._process.poll()
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text(errors="replace")
+
+    @property
+    def log(self) -> str:
+        """All it has written so far: stderr, where log lines go, then stdout."""
+        return self.stderr + self.stdout
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; one that has ended already is left alone."""
+        self._process.send_signal(number)
+
+    def terminate(self) -> None:
+        """SIGTERM: it is to end gracefully."""
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, to it alone, and wait for its end."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def wait(self, timeout: float = 30) -> int:
+        """Its exit code, once it has ended; the test fails if that takes longer."""
+        __tracebackhide__ = True
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{self!r} has not ended within {timeout:g} s. Its log:\n{self.log}")
+
+    def wait_for_log(self, text: str, timeout: float = 30) -> None:
+        """Wait until it has written `text`; fails at once if it ends without."""
+        __tracebackhide__ = True
+        poll(
+            lambda: text in self.log or not self.running,
+            timeout,
+            lambda: f"{self!r} to write {text!r}. Its log:\n{self.log}",
+        )
+        if text not in self.log:
+            pytest.fail(f"{self!r} ended without writing {text!r}. Its log:\n{self.log}")
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, heard also by a process that a test has stopped. Called after every test."""
+        if self.running:
+            self.signal(signal.SIGTERM)
+            self.signal(signal.SIGCONT)
+
+    def clear_away(self, grace: float = 15) -> bool:
+        """Wait for its end, kill it if need be; False if so. Called after every test."""
+        try:
+            self._process.wait(grace)
+            graceful = True
+        except subprocess.TimeoutExpired:
+            graceful = False
+        # The group is ours alone: whatever is left in it was started by this process.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        return graceful
+
+
+@pytest.fixture
+def start_operator(
+    transactional_db: None, tmp_path: Path
+) -> Iterator[Callable[..., OperatorUnderTest]]:
+    """Start `manage.py operator ARGUMENTS` on this test's database; as many as you like.
+
+    Keywords: `env` adds to the environment, `command` runs another management command. Whatever
+    still runs when the test is over is terminated; one that must be killed for it fails the test.
+    """
+    started: list[OperatorUnderTest] = []
+
+    def start(
+        *arguments: str,
+        command: str = "operator",
+        env: dict[str, str] | None = None,
+        alias: str = "default",
+    ) -> OperatorUnderTest:
+        folder = tmp_path / f"process_{len(started)}"
+        folder.mkdir()
+        process = OperatorUnderTest(
+            *arguments, folder=folder, command=command, alias=alias, env=env
+        )
+        started.append(process)
+        return process
+
+    yield start
+
+    for process in started:
+        process.ask_to_end()
+    stubborn = [process for process in started if not process.clear_away()]
+    if stubborn:
+        logs = "\n".join(f"{process!r}\n{process.log}" for process in stubborn)
+        pytest.fail(f"Had to be killed after the test:\n{logs}", pytrace=False)

@@ -1,0 +1,177 @@
+"""The time of the database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from operator_app import clock
+
+THEN = datetime(2030, 1, 1, tzinfo=timezone.utc)
+HOST_TIME = ("sqlite",)
+"""Databases without a clock of their own."""
+
+
+@pytest.fixture(autouse=True)
+def _unmeasured(settings: Any) -> Iterator[None]:
+    """Each test starts with time zones and without a measurement, and leaves none."""
+    settings.USE_TZ = True
+    clock._measurements.clear()
+    yield
+    clock._measurements.clear()
+
+
+def own_clock() -> bool:
+    return connection.vendor not in HOST_TIME
+
+
+@pytest.mark.django_db
+def test_the_time_of_the_database_is_that_of_this_host() -> None:
+    """Database and tests share a machine here, so their clocks agree within two seconds."""
+    assert abs(clock.now() - datetime.now(timezone.utc)) < timedelta(seconds=2)
+    assert clock.now().tzinfo is timezone.utc
+
+
+@pytest.mark.django_db
+def test_a_measurement_is_near_the_host() -> None:
+    """`measure()` itself is right on every database."""
+    offset = clock.measure("default").offset
+    assert abs(offset + time.monotonic() - time.time()) < 2
+
+
+@pytest.mark.django_db
+def test_time_does_not_go_backwards() -> None:
+    """Between measurements the monotonic clock carries the time."""
+    moments = [clock.now() for _ in range(200)]
+    assert moments == sorted(moments)
+
+
+@pytest.mark.django_db
+def test_one_measurement_serves_many_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is asked once, not for each `now()`."""
+    asked = []
+    real = clock._epoch
+    monkeypatch.setattr(clock, "_epoch", lambda on: asked.append(1) or real(on))
+    for _ in range(10):
+        clock.now()
+    assert len(asked) == (1 if own_clock() else 0)
+
+
+@pytest.mark.django_db
+def test_the_time_shows_in_no_query_count(django_assert_num_queries: Any) -> None:
+    """It is asked for on the raw connection."""
+    with django_assert_num_queries(0):
+        clock.now()
+
+
+@pytest.mark.django_db
+def test_an_old_measurement_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute, or a jump of the host's clock, the database is asked again."""
+    if not own_clock():
+        pytest.skip("SQLite's time is the host's")
+    first = clock.measure("default")
+    for stale in (
+        clock._Measurement(first.taken - 61, first.offset + 500, first.host_offset),
+        clock._Measurement(first.taken, first.offset + 500, first.host_offset - 5),
+    ):
+        clock._measurements["default"] = stale
+        assert abs(clock.now() - datetime.now(timezone.utc)) < timedelta(seconds=2)
+
+
+@pytest.mark.django_db
+def test_the_measurement_is_kept_when_the_database_cannot_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In an outage the clock goes on from what it knew."""
+    known = clock._Measurement(time.monotonic() - 100, 1_000_000.0, 0.0)
+    clock._measurements["default"] = known
+
+    def away(on: object) -> float:
+        raise DatabaseError("away")
+
+    monkeypatch.setattr(clock, "_epoch", away)
+    assert clock.measure("default") is known
+    assert clock._measurements["default"] is known
+
+
+@pytest.mark.django_db
+def test_without_any_measurement_the_hosts_clock_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that never answered leaves the host's time, and nothing is remembered."""
+
+    def away(on: object) -> float:
+        raise DatabaseError("away")
+
+    monkeypatch.setattr(clock, "_epoch", away)
+    assert abs(clock.now() - datetime.now(timezone.utc)) < timedelta(seconds=2)
+    assert clock._measurements == {}
+
+
+@pytest.mark.django_db
+def test_a_failed_transaction_does_not_break_the_clock() -> None:
+    """Where PostgreSQL answers nothing until the rollback, the last measurement serves."""
+    with pytest.raises(DatabaseError), transaction.atomic():
+        clock.now()
+        with connection.cursor() as cursor:
+            try:
+                cursor.execute("SELECT no_such_column")
+            except DatabaseError:
+                clock._measurements.update(
+                    {
+                        alias: clock._Measurement(old.taken - 61, old.offset, old.host_offset)
+                        for alias, old in clock._measurements.items()
+                    }
+                )
+                assert abs(clock.now() - datetime.now(timezone.utc)) < timedelta(seconds=2)
+                raise
+
+
+@pytest.mark.django_db
+def test_without_time_zones_the_time_is_naive_and_local(settings: Any) -> None:
+    """With USE_TZ=False the ORM wants local time without a zone."""
+    settings.USE_TZ = False
+    assert clock.now().tzinfo is None
+    assert abs(clock.now() - datetime.now()) < timedelta(seconds=2)  # noqa: DTZ005
+
+
+def test_an_epoch_becomes_what_the_orm_wants(settings: Any) -> None:
+    """Aware in UTC with USE_TZ, naive and local without."""
+    epoch = 1_750_000_000.5
+    assert clock.from_epoch(epoch) == datetime.fromtimestamp(epoch, tz=timezone.utc)
+    settings.USE_TZ = False
+    assert clock.from_epoch(epoch) == datetime.fromtimestamp(epoch)  # noqa: DTZ006
+
+
+def test_the_clock_can_be_stopped() -> None:
+    """Inside `at()` it is what it is said to be, without a database; blocks nest."""
+    first, second = THEN, THEN + timedelta(days=365)
+    with clock.at(first):
+        assert clock.now() == first
+        with clock.at(second):
+            assert clock.now() == second
+        assert clock.now() == first
+        with clock.at(None):
+            assert clock.now() == first
+
+
+@pytest.mark.django_db
+def test_a_stopped_clock_goes_on_after_an_error() -> None:
+    """An exception leaves the block as any other end does."""
+    with pytest.raises(ValueError, match="oops"), clock.at(THEN):
+        raise ValueError("oops")
+    assert clock.now() != THEN
+
+
+def test_other_threads_have_their_own_time() -> None:
+    """A test that stops the clock does not stop it for others."""
+    seen = []
+    with clock.at(THEN):
+        thread = threading.Thread(target=lambda: seen.append(clock._stopped_at.get()))
+        thread.start()
+        thread.join()
+    assert seen == [None]

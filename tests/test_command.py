@@ -1,0 +1,164 @@
+"""`manage.py operator`: what it refuses, and how it says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from operator_app.models import OperatorProcess
+from operator_app.process import Operator
+from tests.processes import OperatorUnderTest
+
+Start = Callable[..., OperatorUnderTest]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--threads", "0"], "--threads: a whole number of at least 1, not '0'"),
+        (["--threads", "-2"], "--threads"),
+        (["--threads", "1.5"], "--threads: a whole number of at least 1, not '1.5'"),
+        (["--threads", "many"], "--threads: a whole number of at least 1, not 'many'"),
+        (["--queue", ""], "--queue"),
+        (["--queue", "x" * 300], "--queue"),
+        (["--grace", "-1"], "--grace: a number of seconds, at least 0, not '-1'"),
+        (["--grace", "nan"], "--grace: a number of seconds, at least 0, not 'nan'"),
+        (["--grace", "inf"], "--grace: a number of seconds, at least 0, not 'inf'"),
+        (["--grace", "soon"], "--grace: a number of seconds, at least 0, not 'soon'"),
+        (["--database", "other"], "There is no database 'other' (known: default)."),
+        (["surplus"], "surplus"),
+        (["--sometimes"], "--sometimes"),
+    ],
+    ids=lambda each: " ".join(each)[:20] if isinstance(each, list) else "",
+)
+def test_a_bad_argument_is_refused(arguments: list[str], sentence: str) -> None:
+    """A bad argument is refused in a sentence that names it, before any database is asked."""
+    with pytest.raises(CommandError) as refusal:
+        call_command("operator", *arguments)
+    text = str(refusal.value)
+    assert sentence in text
+    assert len(text) < 500 and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--threads", "0"], 2, "error: argument --threads: a whole number of at least 1, not '0'"),
+        (
+            ["--database", "other"],
+            1,
+            "CommandError: There is no database 'other' (known: default).",
+        ),
+    ],
+)
+def test_the_exit_code_of_a_refusal(
+    start_operator: Start, arguments: list[str], code: int, sentence: str
+) -> None:
+    """A refused command ends with an exit code of its own, its last line being the sentence."""
+    operator = start_operator(*arguments)
+    assert operator.wait() == code
+    assert operator.stderr.strip().splitlines()[-1].endswith(sentence)
+    assert "Traceback" not in operator.log
+    assert operator.stdout == ""
+    assert OperatorProcess.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"THREAD": 3}, ["'THREAD'", "'THREADS'"]),
+        ({"THREADS": 0}, ["THREADS", "at least 1"]),
+        ({"GRACE": "long"}, ["GRACE", "'long'"]),
+        ({"POLL_INTERVAL": 0}, ["POLL_INTERVAL", "seconds"]),
+        ({"HEARTBEAT": {"interval": 20}}, ["HEARTBEAT", "three times"]),
+        ({"POLICY": {"max_attempt": 3}}, ["POLICY", "'max_attempt'"]),
+        ({"POLICY": {"queue": ""}}, ["queue"]),
+        ([], ["OPERATOR must be a dict"]),
+    ],
+    ids=lambda each: json.dumps(each)[:30] if isinstance(each, dict) else "",
+)
+def test_bad_settings_are_refused(start_operator: Start, settings: Any, words: list[str]) -> None:
+    """A mistake in OPERATOR ends the command with an error that names it, and no traceback."""
+    settings = json.dumps(settings) if settings != [] else "[]"
+    operator = start_operator("--once", env={"OPERATOR_TEST_SETTINGS": settings})
+    assert operator.wait() == 1, operator.log
+    for word in words:
+        assert word in operator.stderr, operator.log
+    assert "Traceback" not in operator.log
+    assert OperatorProcess.objects.count() == 0
+
+
+class Given:
+    """Stands in for `Operator`: notes how it was made."""
+
+    ran = 0
+    gave_up = False
+
+    def __init__(self, **options: Any) -> None:
+        self.made.append(options)
+
+    made: list[dict[str, Any]] = []
+
+    def run(self) -> int:
+        return self.ran
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> type[Given]:
+    given = type("Fresh", (Given,), {"made": []})
+    monkeypatch.setattr("operator_app.management.commands.operator.Operator", given)
+    return given
+
+
+def test_arguments_reach_the_operator(given: type[Given]) -> None:
+    """The command is a doorway: each argument arrives as it was given."""
+    call_command("operator", "--once", "--queue", "a", "--queue", "b", "--threads", "3")
+    call_command("operator", "--grace", "0.5", "--database", "default")
+    assert given.made == [
+        {"database": "default", "queues": ["a", "b"], "threads": 3, "grace": None, "once": True},
+        {"database": "default", "queues": [], "threads": None, "grace": 0.5, "once": False},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran", "text"),
+    [(["--once"], 0, "Nothing is due.\n"), (["--once"], 3, "3 run.\n"), ([], 3, "")],
+)
+def test_what_it_says_at_the_end(
+    given: type[Given],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    ran: int,
+    text: str,
+) -> None:
+    """With --once it says how many it ran, or that nothing is due; without, nothing."""
+    given.ran = ran
+    call_command("operator", *arguments)
+    assert capsys.readouterr().out == text
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """--help explains each option."""
+    with pytest.raises(SystemExit) as end:
+        call_command("operator", "--help")
+    assert end.value.code in {0, None}
+    text = capsys.readouterr().out
+    for option in ("--once", "--queue NAME", "--threads N", "--grace S", "--database ALIAS"):
+        assert option in text
+
+
+def test_an_operator_refuses_bad_settings_before_it_starts_anything(settings: Any) -> None:
+    """Operator(...) raises for a mistake in OPERATOR; no thread has been started by then."""
+    import threading
+
+    from django.core.exceptions import ImproperlyConfigured
+
+    before = threading.active_count()
+    settings.OPERATOR = {"THREADS": "many"}
+    with pytest.raises(ImproperlyConfigured, match="THREADS"):
+        Operator()
+    assert threading.active_count() == before

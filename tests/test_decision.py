@@ -1,0 +1,230 @@
+"""From what `run()` raised to an outcome, without a database."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from operator_app import Policy
+from operator_app.decision import Past, decide
+from operator_app.exceptions import (
+    OperationAborted,
+    OperationCancelled,
+    OperationInterrupt,
+    OperationLost,
+    OperationRetried,
+    OperationStopped,
+)
+from operator_app.outcomes import Aborted, Cancelled, Failed, Outcome, Retried, Stopped
+from operator_app.policy import resolve
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.fixture(autouse=True)
+def _with_time_zones(settings: Any) -> None:
+    """Moments are aware here, whatever the tests are run with."""
+    settings.USE_TZ = True
+
+
+def decision(
+    error: BaseException, *, failures: int = 0, stops: int = 0, operation: Any = None, **policy: Any
+) -> Outcome:
+    past = Past(failures=failures, stops=stops)
+    return decide(error, operation, past, resolve(Policy(**{"backoff": [10, 30], **policy})))
+
+
+def test_an_error_is_tried_again_after_the_backoff() -> None:
+    """The n-th failure waits for the n-th delay, and its report goes along."""
+    outcome = decision(ValueError("no"), failures=1)
+    assert isinstance(outcome, Retried)
+    assert (outcome.delay, outcome.reason) == (30, "ValueError: no")
+    assert outcome.report is not None
+    assert outcome.report.exception_class == "ValueError"
+
+
+def test_the_last_attempt_fails_for_good() -> None:
+    """After `max_attempts` failed runs there is no other."""
+    outcome = decision(ValueError("no"), failures=2)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "ValueError: no"
+    assert outcome.report is not None
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), GeneratorExit(), KeyboardInterrupt(), BaseException(), MemoryError()]
+)
+def test_errors_beyond_exception_are_ordinary_errors(error: BaseException) -> None:
+    """What user code raises never ends the process; it is retried and fails as anything else."""
+    assert isinstance(decision(error), Retried)
+    assert isinstance(decision(error, failures=2), Failed)
+
+
+def test_giving_up_is_for_good_at_the_first_error() -> None:
+    """An error of `give_up_on` is not retried, though `retry_on` includes it."""
+    outcome = decision(
+        FileNotFoundError("gone"), retry_on=[OSError], give_up_on=[FileNotFoundError]
+    )
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "FileNotFoundError: gone"
+
+
+def test_only_what_is_worth_it_is_tried_again() -> None:
+    """An error outside `retry_on` fails at once."""
+    assert isinstance(decision(ValueError(), retry_on=[OSError]), Failed)
+    assert isinstance(decision(ConnectionError(), retry_on=[OSError]), Retried)
+
+
+def test_stop_waits_without_a_failure() -> None:
+    """Without a delay of its own a stop waits as long as the policy says."""
+    assert decision(OperationStopped("busy"), stop_delay=45) == Stopped("busy", delay=45)
+    assert decision(OperationStopped("busy", delay=5), stop_delay=45) == Stopped("busy", delay=5)
+    assert decision(OperationStopped(delay=0)) == Stopped(delay=0)
+    assert decision(OperationStopped(until=NOW), stop_delay=45) == Stopped(delay=45, until=NOW)
+
+
+def test_stop_is_not_bound_to_attempts() -> None:
+    """An operation that has no attempts left may still stop; by default as often as it likes."""
+    assert isinstance(decision(OperationStopped(), failures=99, stops=10**6), Stopped)
+
+
+@pytest.mark.parametrize(("max_stops", "times"), [(0, "0 times"), (1, "once"), (3, "3 times")])
+def test_stopping_too_often_is_a_failure(max_stops: int, times: str) -> None:
+    """With `max_stops`, that many are allowed and the next one fails, saying why."""
+    if max_stops:
+        allowed = decision(OperationStopped("busy"), stops=max_stops - 1, max_stops=max_stops)
+        assert isinstance(allowed, Stopped)
+    outcome = decision(OperationStopped("busy"), stops=max_stops, max_stops=max_stops)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == f"stopped more than {times} (max_stops={max_stops}): busy"
+    assert outcome.report is not None
+
+
+def test_a_failure_by_stopping_needs_no_reason() -> None:
+    """Without a reason the sentence has no colon at its end."""
+    assert decision(OperationStopped(), stops=2, max_stops=2).reason == (
+        "stopped more than 2 times (max_stops=2)"
+    )
+
+
+def test_cancel_and_abort_keep_their_reasons() -> None:
+    """Both are endings and no failures, whatever the policy says of errors."""
+    everything: dict[str, Any] = {"retry_on": [BaseException]}
+    assert decision(OperationCancelled("paid"), **everything) == Cancelled("paid")
+    assert decision(OperationAborted("asked"), **everything) == Aborted("asked")
+
+
+def test_interrupts_of_a_projects_own_count_as_what_they_derive_from() -> None:
+    """A subclass of an interrupt is that interrupt; one of the base class is an error."""
+
+    class Rejected(OperationCancelled):
+        """No."""
+
+    class Unknown(OperationInterrupt):
+        """What?"""
+
+    assert decision(Rejected("no")) == Cancelled("no")
+    assert isinstance(decision(Unknown("what")), Retried)
+
+
+def test_retry_counts_as_a_failure_with_its_own_delay() -> None:
+    """`retry(delay=...)` overrides the backoff's delay, zero included."""
+    for delay in (0, 5, 86_400):
+        outcome = decision(OperationRetried("not yet", delay=delay))
+        assert isinstance(outcome, Retried)
+        assert (outcome.delay, outcome.reason) == (delay, "OperationRetried: not yet")
+        assert outcome.report is not None
+
+
+def test_retry_without_a_delay_takes_the_backoff() -> None:
+    """`retry()` alone waits as long as an error would."""
+    outcome = decision(OperationRetried(), failures=1)
+    assert isinstance(outcome, Retried)
+    assert outcome.delay == 30
+
+
+def test_retry_is_bound_to_attempts_but_not_to_types() -> None:
+    """Asked for, it is worth it; but the last attempt is the last."""
+    outcome = decision(OperationRetried(), retry_on=[OSError], give_up_on=[BaseException])
+    assert isinstance(outcome, Retried)
+    assert isinstance(decision(OperationRetried(delay=5), failures=2), Failed)
+
+
+def test_a_lost_operation_fails_with_its_reason() -> None:
+    """Where the row of the kind's own table is gone, no attempt can help."""
+    outcome = decision(OperationLost("Operation 7 has no row in shop_order."))
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "Operation 7 has no row in shop_order."
+
+
+def test_a_backoff_callable_decides_how_long() -> None:
+    """It gets the error and the operation."""
+    operation, error = object(), ValueError()
+    outcome = decision(
+        error,
+        operation=operation,
+        max_attempts=3,
+        backoff=lambda *given: 7 if given == (error, operation) else 0,
+    )
+    assert isinstance(outcome, Retried)
+    assert outcome.delay == 7
+
+
+def test_a_backoff_callable_that_returns_none_gives_up() -> None:
+    """None means that no delay would help."""
+    outcome = decision(ValueError("no"), max_attempts=3, backoff=lambda error, operation: None)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "ValueError: no"
+
+
+def test_a_backoff_callable_that_raises_does_not_hide_the_error() -> None:
+    """The operation fails with both errors in its reason, and the report is that of `run()`."""
+
+    def backoff(error: BaseException, operation: Any) -> float:
+        raise KeyError("retry-after")
+
+    outcome = decision(ValueError("no"), max_attempts=3, backoff=backoff)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "ValueError: no; its backoff raised KeyError: 'retry-after'"
+    assert outcome.report is not None
+    assert outcome.report.exception_class == "ValueError"
+
+
+@pytest.mark.parametrize("garbage", ["5", -1, float("nan"), object(), [1]])
+def test_a_backoff_callable_that_returns_garbage_fails_the_operation(garbage: Any) -> None:
+    """It fails with a sentence that says what a backoff returns."""
+    outcome = decision(ValueError(), max_attempts=3, backoff=lambda error, operation: garbage)
+    assert isinstance(outcome, Failed)
+    assert "A backoff callable returns seconds >= 0 or None" in outcome.reason
+
+
+@pytest.mark.parametrize("thrown", [SystemExit(), GeneratorExit(), OperationStopped("later")])
+def test_a_backoff_callable_may_raise_anything(thrown: BaseException) -> None:
+    """Errors that are no `Exception` do not escape from a decision either."""
+
+    def backoff(error: BaseException, operation: Any) -> float:
+        raise thrown
+
+    outcome = decision(ValueError("no"), max_attempts=3, backoff=backoff)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason.startswith("ValueError: no; its backoff raised")
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), "5", object()])
+@pytest.mark.parametrize("interrupt", [OperationStopped, OperationRetried])
+def test_an_interrupt_raised_by_hand_with_a_bad_delay_can_be_recorded(
+    interrupt: type[OperationStopped | OperationRetried], delay: Any
+) -> None:
+    """Whoever raises it without `stop()` or `retry()` gets a failure, not a broken recorder."""
+    outcome = decision(interrupt("oops", delay=delay))
+    assert outcome.report is not None
+    assert isinstance(outcome.changes(NOW), dict)
+
+
+def test_a_stop_raised_by_hand_with_a_naive_moment_can_be_recorded() -> None:
+    """A naive `until` cannot be compared with the time of the database."""
+    naive = NOW.replace(tzinfo=None)
+    outcome = decision(OperationStopped("oops", until=naive))
+    assert isinstance(outcome.changes(NOW), dict)

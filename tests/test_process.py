@@ -1,0 +1,551 @@
+"""The operator in this process: `Operator(...).run()`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError, ProgrammingError, connection
+
+from operator_app.duties import Dispatch, Record
+from operator_app.models import Operation, OperationJob, OperatorProcess, specific
+from operator_app.models.querysets import OperationQuerySet
+from operator_app.process import Operator
+from tests.kinds.models import Hooked, Inline, Scripted
+from tests.process.support import other_sessions
+from tests.processes import poll
+from tests.work import models as work
+from tests.work.models import Bad, Tick
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WATCHDOG = 6.0
+"""Seconds after which an operator that does not leave is told to."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.OPERATOR = {"THREADS": 2, "GRACE": 5, "POLL_INTERVAL": 0.2}
+    monkeypatch.setattr("operator_app.process.OUTAGE_DELAYS", (0.01, 0.05))
+
+
+@pytest.fixture
+def leaves() -> list[int]:
+    """The exit codes with which operators asked to leave at once."""
+    return []
+
+
+@pytest.fixture
+def operator(
+    leaves: list[int], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Operator]]:
+    """Make an operator; one that never leaves is told to, twice, and then forced out of its loop,
+    which fails the test."""
+    timers: list[threading.Timer] = []
+    forced: list[Operator] = []
+
+    def force(operator: Operator) -> None:
+        forced.append(operator)
+        monkeypatch.setattr(Record, "is_empty", True)
+        operator.stop()
+
+    def make(**options: Any) -> Operator:
+        operator = Operator(leave=leaves.append, **options)
+        timers.append(threading.Timer(WATCHDOG, operator.stop))
+        timers.append(threading.Timer(WATCHDOG + 0.1, operator.stop))
+        timers.append(threading.Timer(WATCHDOG + 2, force, [operator]))
+        for timer in timers[-3:]:
+            timer.daemon = True
+            timer.start()
+        return operator
+
+    yield make
+    for timer in timers:
+        timer.cancel()
+    assert forced == [], "it would never have left"
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Held operations go on when it is set; at the latest after the test."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+    poll(lambda: not engine_threads(), 10, "the threads of the operator to end")
+
+
+def engine_threads() -> list[str]:
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name == "heartbeat" or name.startswith("operation-")]
+
+
+def held_by(gate: threading.Event) -> Callable[[Scripted], None]:
+    def wait(operation: Scripted) -> None:
+        gate.wait(20)
+
+    return wait
+
+
+def when(condition: Callable[[], object], act: Callable[[], object]) -> threading.Thread:
+    """Do something, from a thread, as soon as `condition` holds."""
+
+    def watch() -> None:
+        try:
+            poll(condition, WATCHDOG, "the moment to act")
+            act()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=watch, name="watcher")
+    thread.start()
+    return thread
+
+
+def open_files() -> list[str]:
+    """The files of this process that belong to the test's database; none unless it is SQLite."""
+    name = str(connection.settings_dict["NAME"])
+    folder = Path("/proc/self/fd")
+    if connection.vendor != "sqlite" or not folder.exists():
+        return []
+    links = []
+    for each in folder.iterdir():
+        try:
+            links.append(str(each.readlink()))
+        except OSError:
+            continue
+    return [link for link in links if link.startswith(name)]
+
+
+def assert_nothing_left() -> None:
+    __tracebackhide__ = True
+    assert engine_threads() == []
+    connection.close()
+    assert open_files() == []
+    poll(lambda: other_sessions() == 0, 5, "the operator's connections to be closed")
+    assert OperatorProcess.objects.count() == 0
+    assert Operation.all_objects.started().count() == 0
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.action for record in caplog.records if hasattr(record, "action")]
+
+
+class TestOnce:
+    """Run what is due, then return."""
+
+    def test_it_runs_what_is_due_and_returns(
+        self, operator: Callable[..., Operator], leaves: list[int]
+    ) -> None:
+        """Everything due is run, the number is returned, and no thread, connection, claim or row of
+        the operator is left."""
+        ids = [Tick.dispatch().pk for _ in range(20)]
+        assert operator(once=True).run() == 20
+        assert set(Operation.objects.finished().values_list("pk", flat=True)) == set(ids)
+        assert leaves == []
+        assert_nothing_left()
+
+    def test_nothing_due(self, operator: Callable[..., Operator]) -> None:
+        """With nothing due it returns 0 and leaves nothing behind."""
+        assert operator(once=True).run() == 0
+        assert_nothing_left()
+
+    def test_what_becomes_due_by_running_is_run_too(
+        self, operator: Callable[..., Operator]
+    ) -> None:
+        """An operation dispatched by one that is run is run as well before it returns."""
+        Scripted.dispatch(script=Scripted.does("chain", lambda operation: Tick.dispatch()))
+        assert operator(once=True).run() == 2
+        assert Operation.objects.finished().count() == 2
+
+    def test_hooks_have_run_when_it_returns(self, operator: Callable[..., Operator]) -> None:
+        """Hooks run after the outcome is recorded, and all of them before it returns."""
+        Hooked.hooks.clear()
+        good = Hooked.dispatch(script=Hooked.does("good", lambda operation: None))
+        bad = Hooked.dispatch(script=Hooked.does("bad", lambda operation: 1 / 0))
+        operator(once=True).run()
+        called = sorted(hook[:2] for hook in Hooked.hooks)
+        assert called == sorted(
+            [("queued", good.pk), ("queued", bad.pk), ("succeeded", good.pk), ("errored", bad.pk)]
+        )
+
+    def test_without_a_database(
+        self, operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A database error ends it with that error, once its threads are gone and its row too."""
+
+        def fail(self: Dispatch) -> float:
+            raise OperationalError("away")
+
+        monkeypatch.setattr(Dispatch, "run", fail)
+        with pytest.raises(OperationalError, match="away"):
+            operator(once=True).run()
+        assert_nothing_left()
+
+
+class TestLeaving:
+    """Being told to leave."""
+
+    def test_stop_from_another_thread(
+        self, operator: Callable[..., Operator], leaves: list[int]
+    ) -> None:
+        """stop() from any thread lets run() return, once what runs has ended."""
+        Tick.dispatch()
+        running = operator()
+        watcher = when(lambda: Operation.objects.finished().exists(), running.stop)
+        assert running.run() == 1
+        watcher.join()
+        assert leaves == []
+        assert_nothing_left()
+
+    def test_stop_before_run(self, operator: Callable[..., Operator]) -> None:
+        """An operator that was told to leave before it began runs nothing."""
+        Tick.dispatch()
+        early = operator()
+        early.stop()
+        assert early.run() == 0
+        assert Operation.objects.due().count() == 1
+        assert_nothing_left()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_signals(self, operator: Callable[..., Operator], number: signal.Signals) -> None:
+        """run() in the main thread heeds SIGTERM and SIGINT, and gives the handlers back."""
+        before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+        Tick.dispatch()
+        watcher = when(
+            lambda: Operation.objects.finished().exists(), lambda: os.kill(os.getpid(), number)
+        )
+        assert operator().run() == 1
+        watcher.join()
+        assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+        assert_nothing_left()
+
+    def test_in_a_thread(self, operator: Callable[..., Operator]) -> None:
+        """run() works in any other thread, where it cannot take signals."""
+        Tick.dispatch()
+        ran: list[int] = []
+        thread = threading.Thread(target=lambda: ran.append(operator(once=True).run()))
+        thread.start()
+        thread.join(WATCHDOG + 2)
+        assert ran == [1]
+        assert_nothing_left()
+
+    def test_what_runs_may_end(
+        self, operator: Callable[..., Operator], gate: threading.Event, leaves: list[int]
+    ) -> None:
+        """After stop() a running operation ends as it would have; one that is due is left."""
+        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate)))
+        running = operator(threads=1, grace=20)
+
+        def leave() -> None:
+            Tick.dispatch()
+            running.stop()
+            gate.set()
+
+        watcher = when(lambda: Operation.objects.started().exists(), leave)
+        assert running.run() == 1
+        watcher.join()
+        assert Operation.objects.finished().get().pk == held.pk
+        assert Operation.objects.due().get().attempts == 0
+        assert leaves == []
+        assert_nothing_left()
+
+    @pytest.mark.parametrize(("grace", "stops"), [(0.1, 1), (60, 2), (0, 1)])
+    def test_after_the_grace_it_leaves_at_once(
+        self,
+        operator: Callable[..., Operator],
+        gate: threading.Event,
+        leaves: list[int],
+        grace: float,
+        stops: int,
+    ) -> None:
+        """When the grace is over, or at a second stop(), what runs is released and `leave` is
+        called with 0: nobody waits for the threads of user code."""
+        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate)))
+        running = operator(grace=grace)
+
+        def leave() -> None:
+            for _ in range(stops):
+                running.stop()
+
+        watcher = when(lambda: Operation.objects.started().exists(), leave)
+        over = threading.Event()
+        late = threading.Timer(4, lambda: over.is_set() or gate.set())
+        late.start()
+        running.run()
+        over.set()
+        late.cancel()
+        watcher.join()
+        assert not gate.is_set(), "it waited for the operation"
+        assert leaves == [0]
+        held.refresh_from_db()
+        assert (held.state, held.attempts, held.failures) == ("scheduled", 1, 0)
+        assert OperationJob.objects.get().outcome == "released"
+        assert OperatorProcess.objects.count() == 0
+
+    def test_ctrl_c_of_an_inline_job(self, operator: Callable[..., Operator]) -> None:
+        """KeyboardInterrupt in an inline operation releases it, and the operator leaves."""
+
+        def interrupted(operation: Scripted) -> None:
+            raise KeyboardInterrupt
+
+        held = Inline.dispatch(script=Scripted.does("interrupted", interrupted))
+        assert operator().run() == 1
+        held.refresh_from_db()
+        assert (held.state, held.attempts, held.failures) == ("scheduled", 1, 0)
+        assert_nothing_left()
+
+    def test_a_row_that_cannot_be_deleted(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """If its row cannot be deleted, the operator says so and leaves all the same."""
+
+        def fail(self: OperatorProcess) -> None:
+            raise OperationalError("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(OperatorProcess, "delete", fail)
+            assert operator(once=True).run() == 0
+        assert "row could not be deleted: away" in caplog.text
+        assert engine_threads() == []
+
+
+class TestOutages:
+    """The database is away for a while."""
+
+    def test_a_duty_that_fails_is_tried_again(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Dispatch fails twice: that is logged once, so is its return, and nothing is lost."""
+        Tick.dispatch()
+        run, failures = Dispatch.run, [OperationalError("away\n"), OperationalError("away\n")]
+
+        def fail(self: Dispatch) -> float:
+            if failures:
+                raise failures.pop()
+            return run(self)
+
+        monkeypatch.setattr(Dispatch, "run", fail)
+        running = operator()
+        watcher = when(lambda: Operation.objects.finished().exists(), running.stop)
+        assert running.run() == 1
+        watcher.join()
+        assert failures == []
+        assert actions(caplog).count("database_away") == 1
+        assert actions(caplog).count("database_back") == 1
+        assert "cannot be used (away)" in caplog.text
+        assert_nothing_left()
+
+    def test_registering_is_tried_again(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """An operator that starts while the database is away registers when it is there."""
+        Tick.dispatch()
+        save, failures = OperatorProcess.save, [OperationalError("away")] * 2
+
+        def fail(self: OperatorProcess, **options: Any) -> None:
+            if failures:
+                raise failures.pop()
+            save(self, **options)
+
+        monkeypatch.setattr(OperatorProcess, "save", fail)
+        running = operator()
+        watcher = when(lambda: Operation.objects.finished().exists(), running.stop)
+        assert running.run() == 1
+        watcher.join()
+        assert actions(caplog).count("database_away") == 1
+        assert_nothing_left()
+
+    def test_stop_while_it_waits(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """stop() during a long outage ends the wait."""
+        monkeypatch.setattr("operator_app.process.OUTAGE_DELAYS", (60, 60))
+        asked = threading.Event()
+
+        def fail(self: Dispatch) -> float:
+            asked.set()
+            raise OperationalError("away")
+
+        monkeypatch.setattr(Dispatch, "run", fail)
+        running = operator()
+        watcher = when(asked.is_set, running.stop)
+        assert running.run() == 0
+        watcher.join()
+        assert_nothing_left()
+
+    @pytest.mark.parametrize("failures", [1, 3])
+    def test_an_outcome_waits_for_the_database(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        failures: int,
+    ) -> None:
+        """G7: an outcome that could not be written is written when the database is back, also if
+        the operator was told to leave meanwhile."""
+        Tick.dispatch()
+        running = operator()
+        record, left = OperationQuerySet.record, [failures]
+
+        def fail(self: Any, jobs: Any) -> Any:
+            if left[0] == failures:
+                running.stop()
+            if left[0]:
+                left[0] -= 1
+                raise OperationalError("away")
+            return record(self, jobs)
+
+        monkeypatch.setattr(OperationQuerySet, "record", fail)
+        assert running.run() == 1
+        assert left == [0]
+        assert Operation.objects.finished().count() == 1
+        assert_nothing_left()
+
+    def test_a_second_stop_does_not_wait_for_the_database(
+        self, operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """G6: a second stop() ends an operator whose outcomes cannot be written; the claim stays,
+        to be found as stuck, so nothing is lost."""
+        operation = Tick.dispatch()
+        running = operator()
+        stops: list[int] = []
+
+        def fail(self: Any, jobs: Any) -> Any:
+            if len(stops) < 2:
+                stops.append(1)
+                running.stop()
+            if len(tries) > 100:
+                # The test's own emergency exit.
+                return []
+            tries.append(1)
+            raise OperationalError("away")
+
+        tries: list[int] = []
+        monkeypatch.setattr(OperationQuerySet, "record", fail)
+        running.run()
+        assert len(tries) <= 100, "it would have waited for ever"
+        operation.refresh_from_db()
+        assert operation.state == "stuck"
+
+    def test_an_operation_that_cannot_be_loaded(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """5.14: the database refuses to load a row: it is released, its kind is left alone."""
+        operation = Scripted.dispatch(script="any")
+        neighbour = Tick.dispatch()
+        load = specific.load
+
+        def fail(row: Any) -> Any:
+            if row.pk == operation.pk:
+                raise ProgrammingError("no such column")
+            return load(row)
+
+        monkeypatch.setattr(specific, "load", fail)
+        assert operator(once=True).run() == 2
+        operation.refresh_from_db()
+        assert (operation.state, operation.failures) == ("scheduled", 0)
+        assert actions(caplog).count("set_aside") == 1
+        assert Operation.objects.finished().get().pk == neighbour.pk
+        assert_nothing_left()
+
+
+def test_an_idle_operator_sleeps(
+    operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """With nothing to do it looks once, and not again before the poll interval is over."""
+    settings.OPERATOR = {"POLL_INTERVAL": 60}
+    run, looks = Dispatch.run, []
+
+    def look(self: Dispatch) -> float:
+        looks.append(1)
+        return run(self)
+
+    monkeypatch.setattr(Dispatch, "run", look)
+    running = operator()
+    timer = threading.Timer(0.5, running.stop)
+    timer.start()
+    running.run()
+    timer.join()
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("repetition", range(5))
+def test_many_operators_in_turn_leave_nothing(
+    operator: Callable[..., Operator], repetition: int
+) -> None:
+    """One operator after the other in one process: each leaves the process as it found it."""
+    before = threading.active_count()
+    running = operator(threads=4)
+    for _ in range(8):
+        Tick.dispatch()
+    watcher = when(lambda: Operation.objects.finished().exists(), running.stop)
+    running.run()
+    watcher.join()
+    assert_nothing_left()
+    timers = 3  # the watchdogs of this operator
+    assert threading.active_count() <= before + timers
+
+
+def test_one_log_line_per_transition(
+    operator: Callable[..., Operator], caplog: pytest.LogCaptureFixture
+) -> None:
+    """From ready to left, each transition is one record with action, operation, kind, attempt."""
+    caplog.set_level(logging.DEBUG, "operator_app")
+    operation = Tick.dispatch()
+    operator(once=True).run()
+    assert actions(caplog) == ["ready", "claimed", "finished", "left"]
+    for record in caplog.records[1:3]:
+        assert (record.operation_id, record.kind, record.attempt) == (operation.pk, "work.Tick", 1)
+        assert record.name == "operator_app"
+
+
+BAD = {
+    work.BadQueued: "finished",
+    work.BadSucceeded: "finished",
+    work.BadBackoff: "failed",
+    work.BadError: "failed",
+    work.BadMeta: "finished",
+    work.BadExit: "failed",
+    work.BadInit: "failed",
+    work.BadQueuedInline: "finished",
+    work.BadBackoffInline: "failed",
+    work.BadErrorInline: "failed",
+    work.BadExitInline: "failed",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), BAD.items(), ids=lambda each: getattr(each, "__name__", "")
+)
+def test_one_bad_operation_never_strands_its_neighbours(
+    operator: Callable[..., Operator], kind: type[Bad], state: str
+) -> None:
+    """G11: whatever an operation does outside its run(), its neighbours finish, it has an ending
+    itself, and the operator lives on."""
+    neighbours = [Tick.dispatch() for _ in range(3)]
+    bad = [kind.dispatch() for _ in range(3)]
+    neighbours += [Tick.dispatch() for _ in range(3)]
+    assert operator(once=True, threads=2).run() == len(bad) + len(neighbours)
+    states = {each.pk: each.state for each in Operation.all_objects.all()}
+    assert [states[each.pk] for each in neighbours] == ["finished"] * len(neighbours)
+    assert [states[each.pk] for each in bad] == [state] * len(bad)
+    assert_nothing_left()

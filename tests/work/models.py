@@ -1,0 +1,242 @@
+"""Operations whose effects can be seen from other processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from django.db import models
+
+from operator_app import Policy
+from operator_app.models import Operation
+
+PATIENCE = 60.0
+"""Seconds that an operation waits for its test; a test that has died leaves nobody hanging."""
+
+
+class Entry(models.Model):
+    """A line of the ledger. No foreign key: it outlives its operation."""
+
+    operation_number = models.BigIntegerField()
+    line = models.CharField(max_length=100, blank=True)
+    written_at = models.FloatField()
+
+    @classmethod
+    def write(cls, operation: Operation, line: str = "") -> None:
+        """Add a line: one INSERT."""
+        cls.objects.create(operation_number=operation.pk, line=line, written_at=time.time())
+
+
+class Tick(Operation):
+    """Writes one line."""
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Write the line, and where it was written."""
+        Entry.write(self)
+
+
+class OtherTick(Tick):
+    """The same in a queue of its own."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(queue="other")
+
+
+class Hold(Operation):
+    """Lasts until the test makes the file `path`."""
+
+    path = models.CharField(max_length=500)
+
+    def run(self) -> None:
+        """Write "begun", wait, write "ended"."""
+        Entry.write(self, "begun")
+        gate, deadline = Path(self.path), time.monotonic() + PATIENCE
+        while not gate.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{gate} did not appear")
+            time.sleep(0.01)
+        Entry.write(self, "ended")
+
+
+class HoldInline(Hold):
+    """The same in the operator's main thread."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="inline")
+
+
+class Broken(Operation):
+    """Fails at each attempt, twice."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(backoff=[0.01])
+
+    def run(self) -> None:
+        """Divide by zero."""
+        _ = 1 / 0
+
+
+class Mixed(Operation):
+    """Ends as its `ending` says."""
+
+    ending = models.CharField(max_length=20)
+
+    policy = Policy(max_attempts=1)
+
+    def run(self) -> None:
+        """Stop, cancel or fail."""
+        if self.ending == "stop":
+            self.stop("not yet", delay=3600)
+        if self.ending == "cancel":
+            self.cancel("not needed")
+        raise LookupError("no such customer")
+
+
+class Bad(Operation):
+    """A base of kinds that misbehave outside their `run()`, where the engine has to look out."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(max_attempts=1)
+
+    def run(self) -> None:
+        """Do nothing."""
+
+
+class Leave(Exception):
+    """An error that cannot even be printed."""
+
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
+def leave(error: BaseException, operation: Operation) -> float:
+    """Be a backoff that ends the process."""
+    sys.exit(9)
+
+
+class BadQueued(Bad):
+    """Its hook wants to end the process."""
+
+    class Meta:
+        proxy = True
+
+    def queued(self) -> None:
+        """Exit."""
+        sys.exit(9)
+
+
+class BadSucceeded(Bad):
+    """Its hook wants to end the process."""
+
+    class Meta:
+        proxy = True
+
+    def succeeded(self) -> None:
+        """Exit."""
+        sys.exit(9)
+
+
+class BadBackoff(Bad):
+    """Its backoff wants to end the process."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(backoff=leave, max_attempts=3)
+
+    def run(self) -> None:
+        """Fail."""
+        raise ValueError("no")
+
+
+class BadError(Bad):
+    """What it raises cannot be put into words."""
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Fail."""
+        raise Leave
+
+
+class BadMeta(Bad):
+    """Leaves something in `meta` that is no JSON."""
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Note an object."""
+        self.job.meta["what"] = object()
+
+
+class BadExit(Bad):
+    """Wants to end the process."""
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Exit."""
+        sys.exit(9)
+
+
+class BadInit(Bad):
+    """Cannot be made from its row."""
+
+    class Meta:
+        proxy = True
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        if args:
+            raise ValueError("made from a row")
+        super().__init__(*args, **kwargs)
+
+
+class BadQueuedInline(BadQueued):
+    """The same, run in the main thread."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="inline")
+
+
+class BadBackoffInline(BadBackoff):
+    """The same, run in the main thread."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="inline")
+
+
+class BadErrorInline(BadError):
+    """The same, run in the main thread."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="inline")
+
+
+class BadExitInline(BadExit):
+    """The same, run in the main thread."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="inline")
