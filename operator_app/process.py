@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from types import FrameType
 from typing import Final
 
@@ -162,7 +163,8 @@ class Operator:
         return bool(running)
 
     def _release(self, jobs: list[OperationJob], delay: float) -> None:
-        for job in jobs:
+        for job in map(copy, jobs):
+            # A copy, since the thread that runs the job may still be changing it.
             job.end_as(Released("the operator was told to leave", delay=delay))
             self._record.add(job)
 

@@ -92,6 +92,10 @@ def test_bad_settings_are_refused(start_operator: Start, settings: Any, words: l
     assert OperatorProcess.objects.count() == 0
 
 
+# The system checks that the command runs may ask the database.
+pytestmark = pytest.mark.django_db
+
+
 class Given:
     """Stands in for `Operator`: notes how it was made."""
 

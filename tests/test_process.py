@@ -85,8 +85,9 @@ def engine_threads() -> list[str]:
     return [name for name in names if name == "heartbeat" or name.startswith("operation-")]
 
 
-def held_by(gate: threading.Event) -> Callable[[Scripted], None]:
+def held_by(gate: threading.Event, begun: threading.Event) -> Callable[[Scripted], None]:
     def wait(operation: Scripted) -> None:
+        begun.set()
         gate.wait(20)
 
     return wait
@@ -239,7 +240,8 @@ class TestLeaving:
         self, operator: Callable[..., Operator], gate: threading.Event, leaves: list[int]
     ) -> None:
         """After stop() a running operation ends as it would have; one that is due is left."""
-        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate)))
+        begun = threading.Event()
+        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate, begun)))
         running = operator(threads=1, grace=20)
 
         def leave() -> None:
@@ -247,7 +249,7 @@ class TestLeaving:
             running.stop()
             gate.set()
 
-        watcher = when(lambda: Operation.objects.started().exists(), leave)
+        watcher = when(begun.is_set, leave)
         assert running.run() == 1
         watcher.join()
         assert Operation.objects.finished().get().pk == held.pk
@@ -266,14 +268,15 @@ class TestLeaving:
     ) -> None:
         """When the grace is over, or at a second stop(), what runs is released and `leave` is
         called with 0: nobody waits for the threads of user code."""
-        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate)))
+        begun = threading.Event()
+        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate, begun)))
         running = operator(grace=grace)
 
         def leave() -> None:
             for _ in range(stops):
                 running.stop()
 
-        watcher = when(lambda: Operation.objects.started().exists(), leave)
+        watcher = when(begun.is_set, leave)
         over = threading.Event()
         late = threading.Timer(4, lambda: over.is_set() or gate.set())
         late.start()

@@ -89,6 +89,7 @@ class Heartbeat(Duty):
             self._thread.join(timeout=5)
         if self.process is not None:
             self.process.delete()
+            self.process = None
 
     def _beat(self) -> None:
         delay = conf.get().HEARTBEAT.interval

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from typing import Any
 
@@ -12,13 +13,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from operator_app import log
-from operator_app.process import Operator
+from operator_app.process import SIGNALS, Operator
 from operator_app.validation import check_queue
 
 
 class Command(BaseCommand):
     """Starts an operator, and ends with it."""
 
+    requires_system_checks = []  # handle() runs them, and knows what an outage is
     help = "Run operations when they are due, until SIGTERM or Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -61,6 +63,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no database {options['database']!r} (known: {known}).")
         log.to_terminal(_LEVELS[options["verbosity"]])
         try:
+            self._check(wait=not options["once"])
             operator = Operator(
                 database=options["database"],
                 queues=options["queues"],
@@ -73,10 +76,26 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(f"The database cannot be used: {str(error).strip()}") from error
+        finally:
+            self._be_deaf()
         if operator.gave_up:
             sys.exit(1)
         if options["once"]:
             self.stdout.write(f"{ran} run." if ran else "Nothing is due.")
+
+    def _check(self, *, wait: bool) -> None:
+        """Run the system checks; some of them want the database, for which an operator waits."""
+        try:
+            self.check()
+        except Error:
+            if not wait:
+                raise
+
+    def _be_deaf(self) -> None:
+        """Hear no more signals: one more SIGTERM while the interpreter ends would kill it."""
+        if getattr(self, "_called_from_command_line", False):
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
 
 _LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
