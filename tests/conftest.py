@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
 import pytest
+from django.contrib.contenttypes.models import ContentType
 
 from tests.databases import Found, probe
 from tests.processes import start_operator
 
 __all__ = ["start_operator"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_content_types() -> Iterator[None]:
+    """Forget content types with the test that made them: a rollback lets SQLite use their ids
+    again, and Django would remember the old names for them.
+    """
+    yield
+    ContentType.objects.clear_cache()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from operator_app.admin.filters import kind_by_label
 from operator_app.models import Operation, OperationTag, kinds
-from operator_app.models.scheduling import KEY_LIMIT, digest
+from operator_app.models.arguments import KEY_LIMIT, digest
 
 EVERY_OPERATION: Final = "operation"
 """The tag that all operations have whose kind names no tags of its own."""

@@ -18,7 +18,7 @@ from operator_app.exceptions import (
     OperationRetried,
     OperationStopped,
 )
-from operator_app.models import guards, kinds, scheduling, states
+from operator_app.models import arguments, guards, kinds, scheduling, states
 from operator_app.models.columns import CONSTRAINTS, INDEXES, EngineColumns
 from operator_app.models.querysets import AllOperationsManager, OperationManager
 
@@ -92,7 +92,7 @@ class Operation(EngineColumns):
         guards.check_delay(delay)
         if delay is not None and until is not None:
             raise ValueError("stop() takes delay or until, not both.")
-        moment = None if until is None else scheduling.moment(until, self._alias)
+        moment = None if until is None else arguments.moment(until, self._alias)
         raise OperationStopped(reason, delay=delay, until=moment)
 
     def cancel(self, reason: str = "") -> NoReturn:
@@ -192,7 +192,9 @@ class Operation(EngineColumns):
         Raises:
             BaseException: what `run()` raised, after it was recorded.
         """
-        return scheduling.run_here(cls, fields)
+        from operator_app.models import by_hand
+
+        return by_hand.run_here(cls, fields)
 
     @classmethod
     def schedule_many(cls, operations: Iterable[Self]) -> list[Self]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from django.conf import settings
 from django.db import IntegrityError, router, transaction
 from django.db.models import Model
-from django.utils import timezone
 
-from operator_app import clock, conf
-from operator_app.exceptions import OperationExists, OperatorError
-from operator_app.models import guards, kinds
+from operator_app import clock
+from operator_app.exceptions import OperationExists
+from operator_app.models import arguments, guards, kinds
 from operator_app.models.bulk import insert_rows
 from operator_app.models.tag import TAG_LENGTH, OperationTag
-from operator_app.reports import storable
 from operator_app.validation import check_priority, check_queue
 
 if TYPE_CHECKING:
@@ -26,9 +21,6 @@ if TYPE_CHECKING:
 
 OperationT = TypeVar("OperationT", bound="Operation")
 
-KEY_LIMIT: Final = 255
-FIRST_YEAR: Final = 1970
-LAST_YEAR: Final = 9998
 MANY: Final = 1_000
 """How many operations `schedule_many` inserts with one statement per table."""
 
@@ -43,75 +35,15 @@ def build(
     fields: dict[str, Any],
 ) -> OperationT:
     """Return an unsaved operation for `Operation.schedule()`; every argument is checked."""
-    check_fields(model, fields)
+    arguments.check_fields(model, fields)
     operation = model(**fields)
-    operation.should_run_at = moment(when, router.db_for_write(model))
+    operation.should_run_at = arguments.moment(when, router.db_for_write(model))
     if queue is not None:
         operation.queue = check_queue(queue)
     if priority is not None:
         operation.priority = check_priority(priority)
     operation.unique_key = unique_key
     return operation
-
-
-def check_fields(model: type[Operation], fields: dict[str, Any]) -> None:
-    """Raise TypeError for a column that the kind does not have or that is the engine's."""
-    if model._meta.abstract:
-        raise TypeError(f"{model.__name__} is abstract. Schedule a concrete subclass of it.")
-    engine = guards.engine_names()
-    known = {
-        name
-        for field in model._meta.get_fields()
-        if field.concrete and not _is_link(field)
-        for name in (field.name, getattr(field, "attname", field.name))
-    }
-    for name in fields:
-        if name in engine or name == "pk":
-            raise TypeError(
-                f"{name!r} is a column of the engine and cannot be passed to "
-                f"{model.__name__}.schedule(). Its own options are when, queue, priority and "
-                "unique_key."
-            )
-        if name not in known:
-            hint = conf.did_you_mean(name, sorted(known - engine))
-            raise TypeError(f"{model.__name__} has no field {name!r}{hint}")
-
-
-def moment(when: object, alias: str) -> datetime:
-    """Return `when` as a moment, aware exactly if USE_TZ is on.
-
-    Raises:
-        ValueError: for a naive datetime with USE_TZ, or a moment that no datetime can name.
-        TypeError: for anything but a datetime or a timedelta.
-    """
-    if isinstance(when, timedelta):
-        try:
-            return _in_range(clock.now(alias) + when)
-        except OverflowError:
-            raise ValueError(f"{when} from now is further than a datetime can name.") from None
-    if not isinstance(when, datetime):
-        raise TypeError(f"When to run is an aware datetime or a timedelta, not {when!r}.")
-    if settings.USE_TZ and timezone.is_naive(when):
-        raise ValueError(
-            f"{when!r} is naive and USE_TZ is on, so it does not say which moment is meant. "
-            "Use django.utils.timezone.make_aware(...) or a timedelta."
-        )
-    _in_range(when)
-    if not settings.USE_TZ and timezone.is_aware(when):
-        return timezone.make_naive(when)
-    return when
-
-
-def _in_range(when: datetime) -> datetime:
-    """Return `when` if every database can store it and give it back, in any time zone.
-
-    One that cannot be given back would stop whoever reads it, which is every operator.
-    """
-    if not FIRST_YEAR <= when.year <= LAST_YEAR:
-        raise ValueError(
-            f"{when!r} is out of range: the years {FIRST_YEAR} to {LAST_YEAR} can be stored."
-        )
-    return when
 
 
 def prepare(operation: Operation, using: str | None) -> None:
@@ -127,7 +59,7 @@ def prepare(operation: Operation, using: str | None) -> None:
     if created is None:
         operation.created_at = clock.now(alias)
     if operation.unique_key is not None:
-        operation.active_key = digest(operation.unique_key)
+        operation.active_key = arguments.digest(operation.unique_key)
 
 
 def complete_schedule(operation: Operation) -> None:
@@ -138,26 +70,9 @@ def complete_schedule(operation: Operation) -> None:
         name = type(operation).__name__
         raise ValueError(f"{name}.should_run_at is missing: when should it run?")
     policy = type(operation).resolved_policy()
-    operation.should_run_at = moment(when, operation._alias)
+    operation.should_run_at = arguments.moment(when, operation._alias)
     operation.queue = check_queue(operation.queue or policy.queue)
     operation.priority = check_priority(policy.priority if priority is None else priority)
-
-
-def digest(unique_key: object) -> str:
-    """Return what stands for a unique key in `active_key`: its SHA-256.
-
-    Databases differ in whether "a" equals "A", "á" or "a "; of a digest there is one spelling.
-
-    Raises:
-        ValueError: for a key that is empty, too long or not a string.
-    """
-    good = isinstance(unique_key, str) and 0 < len(unique_key) <= KEY_LIMIT
-    if not isinstance(unique_key, str) or not good or storable(unique_key) != unique_key:
-        raise ValueError(
-            f"A unique key is a non-empty string of at most {KEY_LIMIT} characters, without NUL "
-            f"and lone surrogates, not {unique_key!r}."
-        )
-    return hashlib.sha256(unique_key.encode()).hexdigest()
 
 
 def insert(operation: Operation, save: Callable[..., None], *, using: str | None) -> None:
@@ -215,40 +130,6 @@ def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list
     return operations
 
 
-def run_here(model: type[OperationT], fields: dict[str, Any]) -> OperationT:
-    """Insert an operation as started by hand and run it: see `Operation.dispatch_now()`."""
-    from operator_app.models.job import OperationJob
-
-    operation = build(
-        model, timedelta(0), queue=None, priority=None, unique_key=None, fields=fields
-    )
-    operation.created_at = operation.started_run_at = operation.begun_run_at = (
-        operation.should_run_at
-    )
-    operation.attempts = 1
-    operation.save()
-    job = OperationJob.of(operation)
-    try:
-        job.perform(final=True)
-    finally:
-        # It may have deleted itself, or what it hangs on.
-        with suppress(model.DoesNotExist):
-            operation.refresh_from_db()
-    if job.error is not None and job.ending is not None and job.ending.report is not None:
-        raise _raisable(job.error)
-    return operation
-
-
-def _raisable(error: BaseException) -> BaseException:
-    from operator_app.exceptions import OperationInterrupt
-
-    if not isinstance(error, OperationInterrupt):
-        return error
-    refusal = OperatorError(f"dispatch_now() does not try again: {error.reason or error!r}")
-    refusal.__cause__ = error
-    return refusal
-
-
 def _check_new(model: type[Operation], operation: Operation) -> None:
     if not isinstance(operation, model):
         raise TypeError(f"expected an unsaved {model.__name__}, got {operation!r}.")
@@ -304,8 +185,3 @@ def _is_base(model: type[Operation]) -> bool:
     from operator_app.models.operation import Operation as Base
 
     return model is Base
-
-
-def _is_link(field: Any) -> bool:
-    remote = getattr(field, "remote_field", None)
-    return bool(remote and getattr(remote, "parent_link", False))
