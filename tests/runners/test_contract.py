@@ -12,6 +12,9 @@ import pytest
 from operator_app.runners import InlineRunner, Runner, ThreadRunner
 from tests.processes import poll
 
+# Between jobs the runners look after whatever connections their thread has open.
+pytestmark = pytest.mark.django_db
+
 PATIENCE = 10
 
 
