@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check check-format check-lint check-types check-imports \
-	check-django check-templates matrix matrix-ends format docs build clean
+	check-django check-templates matrix matrix-ends format bench docs build clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ matrix: $(VENV)/.matrix  ## the tests on every pair of Python and Django that is
 
 matrix-ends: $(VENV)/.matrix  ## the same on the oldest and the newest pair only
 	$(BIN)/nox -s ends
+
+bench: $(VENV)/.test  ## the benchmarks; on an idle machine, it takes a while
+	$(BIN)/python -m benchmarks.claims
 
 docs: $(VENV)/.docs  ## the documentation, into build/docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs build/docs

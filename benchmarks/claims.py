@@ -1,0 +1,185 @@
+"""Does a claim stay flat? `python -m benchmarks.claims [--rows 1000000] [--database NAME ...]`
+
+Times finding the lanes, and claiming a batch and giving it back, as the table fills up: eighty
+lanes with a few due rows, then many future, many due and many finished rows in them. Each figure is
+the median of several rounds, and stands beside its ratio to the first of its column: ratios of one
+run on one machine are what can be compared. Exits with 1 if one of them is above `FLAT`.
+
+The databases are those of the tests (see `tests/databases.py`); each run makes one of its own, and
+drops it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any
+
+from tests.databases import Found, look
+
+QUEUES = ["default", "mail", "ranks", "reports", "chores"]
+PRIORITIES = [-3, 0, 1, 5]
+KINDS = 4
+BATCH = 100
+ROUNDS = 7
+CHUNK = 10_000
+FLAT = 3.0
+"""How many times longer something may take in a full table than in an empty one, to count as flat.
+Without the index, or with one that a claim cannot use, it is hundreds of times."""
+
+
+def main() -> int:
+    """Measure each database that is found, in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each sort")
+    parser.add_argument("--database", action="append", help="only this one; may be repeated")
+    options = parser.parse_args()
+    if os.environ.get("OPERATOR_BENCH_CHILD"):
+        return measure(options.rows)
+    failed = 0
+    for entry in look():
+        wanted = not options.database or entry.name in options.database
+        if not isinstance(entry, Found) or not wanted:
+            continue
+        print(f"\n{entry.name}: {entry.server}, {options.rows:,} rows of each sort", flush=True)
+        environment = {
+            "OPERATOR_TEST_DATABASE": entry.name,
+            "OPERATOR_BENCH_CHILD": "1",
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+        }
+        command = [sys.executable, "-m", "benchmarks.claims", "--rows", str(options.rows)]
+        done = subprocess.run(command, env=os.environ | environment, check=False)
+        failed = failed or done.returncode
+    return failed
+
+
+def measure(rows: int) -> int:
+    """Fill the table step by step, and measure after each; return 1 if it was not flat."""
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    from operator_app import clock
+
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    try:
+        now = clock.now()
+        print(f"  {'':28}{'lanes':>10}{'':>8}{'claim':>10}{'':>8}")
+        baseline: tuple[float, float] | None = None
+        worst = 1.0
+        for title, moments, columns in steps(rows, now):
+            fill(moments, columns)
+            figures = timed(find_lanes), timed(claim_and_release)
+            baseline = baseline or figures
+            worst = max(
+                worst, *(figure / base for figure, base in zip(figures, baseline, strict=True))
+            )
+            cells = (
+                f"{1000 * figure:>8.2f}ms{figure / base:>7.2f}x"
+                for figure, base in zip(figures, baseline, strict=True)
+            )
+            print(f"  {title:28}{''.join(cells)}", flush=True)
+        print(f"  at most {worst:.2f}x: {'flat' if worst <= FLAT else 'NOT flat'}")
+        return int(worst > FLAT)
+    finally:
+        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+
+
+def steps(rows: int, now: datetime) -> Iterator[tuple[str, Iterator[datetime], dict[str, Any]]]:
+    """Yield what is added to the table: a title, the times, and the columns that are set."""
+
+    def spread(count: int, start: datetime, span: timedelta) -> Iterator[datetime]:
+        return (start + span * ((number * 0.6180339887) % 1) for number in range(count))
+
+    day = timedelta(days=1)
+    yield "a few due, 80 lanes", spread(20_000, now - 3 * day, day), {}
+    yield "many future", spread(rows, now + day, 30 * day), {}
+    yield "many due, too", spread(rows, now - 2 * day, day), {}
+    ended = {"started_run_at": now, "finished_run_at": now}
+    yield "many finished, too", spread(rows, now - 9 * day, day), ended
+
+
+def fill(moments: Iterator[datetime], columns: dict[str, Any]) -> None:
+    """Insert rows of all lanes in turn; not into the kinds' own tables, which no claim reads."""
+    from django.db import connection, transaction
+
+    from operator_app import clock
+    from operator_app.models import Operation, kinds
+
+    lanes = list(product(QUEUES, PRIORITIES, sorted(kinds.known_kinds("default"))[:KINDS]))
+    fields = [field for field in Operation._meta.local_concrete_fields if not field.primary_key]
+    created = clock.now()
+    batch = []
+    with transaction.atomic():
+        for number, moment in enumerate(moments):
+            queue, priority, kind_id = lanes[number % len(lanes)]
+            batch.append(
+                Operation(
+                    kind_id=kind_id,
+                    queue=queue,
+                    priority=priority,
+                    should_run_at=moment,
+                    created_at=created,
+                    **columns,
+                )
+            )
+            if len(batch) == CHUNK:
+                Operation._base_manager.all()._batched_insert(batch, fields, None)
+                batch.clear()
+        Operation._base_manager.all()._batched_insert(batch, fields, None)
+    with connection.cursor() as cursor:
+        table = connection.ops.quote_name(Operation._meta.db_table)
+        cursor.execute(f"ANALYZE {'TABLE ' if connection.vendor == 'mysql' else ''}{table}")
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Return the median time of a few rounds, after one that warms up."""
+    work()
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def find_lanes() -> None:
+    """Find the lanes, as every round of an operator does."""
+    from operator_app.models import Operation
+
+    assert len(Operation.all_objects.lanes()) == len(QUEUES) * len(PRIORITIES) * KINDS
+
+
+def claim_and_release() -> None:
+    """Find the lanes, claim a batch and give it back, so that the table stays as it is."""
+    from operator_app import clock
+    from operator_app.models import Operation, OperatorProcess
+
+    now = clock.now()
+    process, _ = OperatorProcess.objects.get_or_create(
+        hostname="bench",
+        defaults={
+            "pid": os.getpid(),
+            "capacity": BATCH,
+            "started_at": now,
+            "heartbeat_at": now,
+            "alive_until": now,
+        },
+    )
+    operations = Operation.all_objects
+    claimed = operations.claim(process, operations.lanes(), limit=BATCH, now=now)
+    assert len(claimed) == BATCH
+    held = operations.filter(pk__in=[operation.pk for operation in claimed])
+    held.update(started_run_at=None, operator=None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
