@@ -5,12 +5,13 @@ VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
+ROUNDS ?= 60
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check check-format check-lint check-types check-imports \
+.PHONY: help demo serve test chaos outages check check-format check-lint check-types check-imports \
 	check-django check-templates matrix matrix-ends format bench docs build clean
 
 help:  ## this list
@@ -27,6 +28,14 @@ serve: $(VENV)/.installed  ## the example project and its admin, at http://HOST:
 
 test: $(VENV)/.test  ## the tests, on every database that is here
 	$(BIN)/python -m tests.run $(ARGS)
+
+outages: $(VENV)/.test  ## cut operators off from their databases, on every database that is here
+	$(BIN)/python -m tests.run tests/outages $(ARGS)
+
+# Minutes for each database. OPERATOR_CHAOS_SEED=N, as printed, does the same again.
+chaos: $(VENV)/.test  ## kill, pause and poison operators ROUNDS times, on every database
+	OPERATOR_CHAOS_ROUNDS=$(ROUNDS) OPERATOR_TEST_WORKERS=0 $(BIN)/python -m tests.run \
+		tests/chaos -s -o faulthandler_timeout=0 $(ARGS)
 
 check: check-format check-lint check-types check-imports check-django check-templates  ## all checks that run no test
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
@@ -44,6 +45,15 @@ class Settings:
     THREADS: int = 8
     """How many operations one operator runs at once."""
 
+    LOG_LEVEL: str = "INFO"
+    """From which level on the log records of a `run()` are kept with its job."""
+
+    ON_FAILURE: Sequence[str] = ()
+    """Dotted paths of functions to call when an operation has failed for good."""
+
+    SLACK_URL: str = ""
+    """Where `operator_app.failures.post_to_slack` posts to: an incoming webhook."""
+
 
 def get() -> Settings:
     """Return the settings of the project, complete with defaults.
@@ -74,6 +84,15 @@ def problems(raw: object) -> Iterator[str]:
     for key in ("POLL_INTERVAL", "GRACE"):
         if key in raw and not _is_seconds(raw[key], above_zero=key == "POLL_INTERVAL"):
             yield f"{SETTING}[{key!r}] must be a number of seconds, not {raw[key]!r}."
+    if not isinstance(logging.getLevelName(raw.get("LOG_LEVEL", "INFO")), int):
+        yield f"{SETTING}['LOG_LEVEL'] must be the name of a level, not {raw['LOG_LEVEL']!r}."
+    handlers = raw.get("ON_FAILURE", ())
+    if not isinstance(handlers, Sequence) or not _are_paths(handlers):
+        yield f"{SETTING}['ON_FAILURE'] must be a list of dotted paths, not {handlers!r}."
+    url = raw.get("SLACK_URL", "")
+    if url != "" and not (isinstance(url, str) and url.startswith(("https://", "http://"))):
+        # Not shown: who knows it can post there.
+        yield f"{SETTING}['SLACK_URL'] must be a URL that begins with https:// or http://."
     threads = raw.get("THREADS", 1)
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         yield f"{SETTING}['THREADS'] must be a whole number of at least 1, not {threads!r}."
@@ -105,6 +124,10 @@ def _heartbeat_problems(raw: object) -> Iterator[str]:
             f"{SETTING}['HEARTBEAT']: timeout ({beat.timeout} s) must be at least three times the "
             f"interval ({beat.interval} s), or one late beat makes a healthy operator look dead."
         )
+
+
+def _are_paths(value: Sequence[object]) -> bool:
+    return not isinstance(value, str) and all(isinstance(path, str) for path in value)
 
 
 def _is_seconds(value: object, *, above_zero: bool) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
+from operator_app.backoff import Backoff, as_backoff
 from operator_app.exceptions import (
     OperationAborted,
     OperationCancelled,
@@ -26,6 +27,7 @@ class Past:
 
     failures: int = 0
     stops: int = 0
+    crashes: int = 0
 
 
 def decide(error: BaseException, operation: Any, past: Past, policy: Policy) -> Outcome:
@@ -89,3 +91,37 @@ def _failed(error: BaseException, operation: Any, past: Past, policy: Policy) ->
     if isinstance(error, OperationRetried) and error.delay is not None:
         delay = error.delay
     return Retried(str(report), error=report, delay=delay)
+
+
+def decide_crash(
+    error: BaseException, operation: Any, past: Past, policy: Policy
+) -> Outcome | None:
+    """Return what becomes of an operation whose operator died while it held it; None for nothing.
+
+    The first time it is tried again at once: its operator may have died of something else. From the
+    second time on it waits as after a failure. Pure, as `decide()` is.
+
+    Args:
+        error: says which operator died and when.
+        operation: handed to a backoff callable.
+        past: the counters as they were when the operation was claimed.
+        policy: the resolved policy of the operation's kind.
+    """
+    if policy.on_stuck == "leave":
+        return None
+    report = ErrorReport.of(error)
+    if policy.on_stuck == "fail":
+        return Failed(str(error), error=report, crashed=True)
+    crashes = past.crashes + 1
+    assert isinstance(policy.max_crashes, int)
+    if crashes >= policy.max_crashes:
+        times = "once" if crashes == 1 else f"{crashes} times"
+        reason = f"its operator died {times} (max_crashes={policy.max_crashes}): {error}"
+        return Failed(reason, error=report, crashed=True)
+    delay = 0.0
+    if crashes > 1:
+        backoff = as_backoff(policy.backoff)
+        delay = (backoff if isinstance(backoff, Backoff) else Backoff.exponential()).delay(
+            crashes - 1
+        )
+    return Retried(str(error), error=report, delay=delay, crashed=True)

@@ -26,6 +26,14 @@ class OperationLost(OperatorError):
     """The operation's class or its row in the kind's own table is gone."""
 
 
+class OperatorLost(OperatorError):
+    """The operator that ran the operation gave no sign of life any more, or its process ended."""
+
+
+class OperationTimedOut(OperatorError):
+    """The operation ran for longer than its timeout."""
+
+
 class OperationInterrupt(BaseException):
     """Ends `run()` now. No `Exception`, so that `except Exception` in user code lets it pass."""
 

@@ -25,8 +25,6 @@ class Outcome:
 
     name: ClassVar[str]
     """As stored in `OperationJob.outcome`."""
-    counter: ClassVar[str | None] = None
-    """The column of the operation that grows by one."""
     ended: ClassVar[bool]
     """Whether the operation will not be run again."""
 
@@ -39,6 +37,11 @@ class Outcome:
     @property
     def report(self) -> ErrorReport | None:
         """The error behind the outcome, if there was one."""
+        return None
+
+    @property
+    def counter(self) -> str | None:
+        """The column of the operation that grows by one, if one does."""
         return None
 
     def _stored_reason(self) -> str:
@@ -101,10 +104,16 @@ class Failed(_Ended):
     """The operation has failed for good."""
 
     name: ClassVar[str] = "failed"
-    counter: ClassVar[str | None] = "failures"
     column: ClassVar[str] = "failed_run_at"
 
     error: ErrorReport | None = None
+    crashed: bool = False
+    """Whether it was not `run()` that failed, but the operator that died in it."""
+
+    @property
+    def counter(self) -> str:
+        """The column of the operation that grows by one."""
+        return "crashes" if self.crashed else "failures"
 
     @property
     def report(self) -> ErrorReport | None:
@@ -117,10 +126,14 @@ class Stopped(_Pending):
     """`run()` called `stop()`: later, no failure counted. `until` wins over `delay` (seconds)."""
 
     name: ClassVar[str] = "stopped"
-    counter: ClassVar[str | None] = "stops"
 
     delay: float = 60.0
     until: datetime | None = None
+
+    @property
+    def counter(self) -> str:
+        """The column of the operation that grows by one."""
+        return "stops"
 
     def changes(self, now: datetime) -> dict[str, object]:
         """Null what the claim set; due again at the wanted time, and not at once."""
@@ -134,10 +147,16 @@ class Retried(_Pending):
     """`run()` failed, and is tried again after `delay` seconds."""
 
     name: ClassVar[str] = "retried"
-    counter: ClassVar[str | None] = "failures"
 
     error: ErrorReport | None = None
     delay: float = 0.0
+    crashed: bool = False
+    """Whether it was not `run()` that failed, but the operator that died in it."""
+
+    @property
+    def counter(self) -> str:
+        """The column of the operation that grows by one."""
+        return "crashes" if self.crashed else "failures"
 
     @property
     def report(self) -> ErrorReport | None:

@@ -16,6 +16,7 @@ from operator_app.validation import (
     check_errors,
     check_priority,
     check_queue,
+    check_seconds,
     is_number,
 )
 
@@ -40,6 +41,14 @@ class Policy:
         give_up_on: the exception types that are not, also where `retry_on` includes them.
         stop_delay: seconds that a stopped operation waits if `stop()` names no time; at least 1.
         max_stops: how many times an operation may stop before it has failed; None for no limit.
+        max_crashes: how many times the operator may die while it runs the operation, before the
+            operation has failed.
+        on_stuck: what becomes of an operation whose operator died: "retry" runs it again, "fail"
+            does not, "leave" leaves it as it is, for a person to decide.
+        atomic: whether `run()` and the record of its success are one transaction: its effects in
+            the operation's database are committed exactly once. Not for `async def run`.
+        expires_after: seconds after `should_run_at` within which the operation must begin for the
+            first time; later it is cancelled instead. None for no limit.
         keep_jobs: "problems" keeps an `OperationJob` row of each attempt that did not simply
             finish, "all" keeps one of each attempt.
 
@@ -56,6 +65,10 @@ class Policy:
     give_up_on: Errors | Unset = UNSET
     stop_delay: float | Unset = UNSET
     max_stops: int | Unset | None = UNSET
+    max_crashes: int | Unset = UNSET
+    on_stuck: Literal["retry", "fail", "leave"] | Unset = UNSET
+    atomic: bool | Unset = UNSET
+    expires_after: float | Unset | None = UNSET
     keep_jobs: Literal["problems", "all"] | Unset = UNSET
 
     def __post_init__(self) -> None:
@@ -65,7 +78,13 @@ class Policy:
             check_priority(self.priority)
         check_choice("runner", self.runner, ("threads", "inline"))
         check_choice("keep_jobs", self.keep_jobs, ("problems", "all"))
+        check_choice("on_stuck", self.on_stuck, ("retry", "fail", "leave"))
         check_count("max_attempts", self.max_attempts, least=1)
+        check_count("max_crashes", self.max_crashes, least=1)
+        if self.atomic is not UNSET and not isinstance(self.atomic, bool):
+            raise TypeError(f"Policy.atomic is True or False, not {self.atomic!r}.")
+        if self.expires_after is not None and self.expires_after is not UNSET:
+            check_seconds("expires_after", self.expires_after)
         if self.max_stops is not None:
             check_count("max_stops", self.max_stops, least=0)
         if self.stop_delay is not UNSET and (not is_number(self.stop_delay) or self.stop_delay < 1):
@@ -130,6 +149,10 @@ BUILT_IN: Final = Policy(
     give_up_on=(),
     stop_delay=60,
     max_stops=None,
+    max_crashes=3,
+    on_stuck="retry",
+    atomic=False,
+    expires_after=None,
     keep_jobs="problems",
 )
 

@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from copy import copy
 from types import FrameType
 from typing import Final
+from uuid import UUID
 
 from django.db import Error
 
 from operator_app import conf, log
-from operator_app.duties import Dispatch, Heartbeat, Record
-from operator_app.models import OperationJob
-from operator_app.models.connections import reset, tidy
+from operator_app.duties import Dispatch, Heartbeat, NowAndThen, Record, Recount, Rescue
+from operator_app.models import OperationJob, OperatorProcess
+from operator_app.models.connections import freshen, lost, reset, tidy
 from operator_app.outcomes import RELEASED_AFTER, Released
-from operator_app.runners import InlineRunner, Runner, ThreadRunner
+from operator_app.recycling import Limits, stacks
+from operator_app.runners import InlineRunner, Quarantine, Runner, ThreadRunner
 from operator_app.wakeups import Wakeup
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -43,6 +45,8 @@ class Operator:
         grace: seconds that running operations get after the first signal; by default
             `OPERATOR["GRACE"]`.
         once: leave when nothing is due any more, in place of waiting for more.
+        limits: after how much it leaves by itself; by default never.
+        identity: of its `OperatorProcess` row, if a parent is to know it.
         leave: called with the exit code if threads that run user code are left behind, which
             would keep the interpreter from ending.
 
@@ -58,28 +62,49 @@ class Operator:
         threads: int | None = None,
         grace: float | None = None,
         once: bool = False,
+        limits: Limits | None = None,
+        identity: UUID | None = None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         settings = conf.get()
         self.once = once
         self._grace = settings.GRACE if grace is None else grace
         self._leave = leave
+        self._limits = limits or Limits()
+        self._supervised = identity is not None
         self.gave_up = False
         """Whether it left with outcomes that it could not record."""
         self._signals = 0
         self._ran = 0
         self._outage: float | None = None
+        self._away_until = 0.0
         self._wakeup = Wakeup()
         self._record = Record(database, self._recorded)
         count = settings.THREADS if threads is None else threads
         self._runners: dict[str, Runner] = {
             "threads": ThreadRunner(count, self._done),
             "inline": InlineRunner(self._done),
+            "quarantine": Quarantine(self._done),
         }
-        self._heartbeat = Heartbeat(database, queues=queues, capacity=count)
-        self._dispatch = Dispatch(
-            database, heartbeat=self._heartbeat, runners=self._runners, queues=queues
+        self._heartbeat = Heartbeat(
+            database,
+            queues=queues,
+            capacity=count,
+            running=self._running_jobs,
+            lost=self._drop_waiting,
+            identity=identity,
         )
+        self._dispatch = Dispatch(
+            database,
+            heartbeat=self._heartbeat,
+            runners=self._runners,
+            quarantine=self._runners["quarantine"],
+            queues=queues,
+        )
+        rescue = Rescue(database, heartbeat=self._heartbeat, recorded=self._recorded)
+        self._rescue = NowAndThen(rescue)
+        recount = Recount(database, heartbeat=self._heartbeat, held=self._held_jobs)
+        self._recount = NowAndThen(recount)
 
     def run(self) -> int:
         """Run operations until told to leave, or with `once` until nothing is due.
@@ -99,12 +124,16 @@ class Operator:
             finally:
                 self._end(left_behind)
         if left_behind:
-            self._leave(0)
+            self._leave(int(self.gave_up))
         return self._ran
 
-    def stop(self) -> None:
-        """Leave in order, as after SIGTERM; from any thread or a signal handler."""
-        self._signals += 1
+    def stop(self, times: int | None = None) -> None:
+        """Leave in order, as after SIGTERM; from any thread or a signal handler.
+
+        Args:
+            times: how often it has been told in all; by default once more than before.
+        """
+        self._signals = self._signals + 1 if times is None else max(self._signals, times)
         self._wakeup.call()
 
     @property
@@ -123,11 +152,15 @@ class Operator:
             log.logger.info("Operator %s is ready.", process, extra={"action": "ready"})
 
     def _work(self) -> None:
+        duties = (self._record.run, self._rescue.run, self._recount.run, self._dispatch.run)
         while not self._signals:
             # Before looking for work, so that a call during the look is not lost.
             self._wakeup.clear()
-            delay = self._tick(self._record.run, self._dispatch.run)
+            delay = self._tick(*duties)
             if self.once and self._dispatch.found_nothing and self._idle:
+                break
+            if (reached := self._limits.reached(self._ran)) is not None:
+                log.logger.info("The operator leaves: %s.", reached, extra={"action": "recycled"})
                 break
             self._wakeup.sleep(delay)
 
@@ -140,7 +173,9 @@ class Operator:
         if self._heartbeat.process is None:
             return False
         self._heartbeat.draining = True
+        self._away_until = 0.0
         self._release([job for runner in self._runners.values() for job in runner.take_back()], 0)
+        self._tick(self._recount.run)
         deadline = time.monotonic() + self._grace
         while not self._idle and self._signals < 2 and time.monotonic() < deadline:
             self._wakeup.clear()
@@ -172,6 +207,7 @@ class Operator:
         for runner in self._runners.values():
             runner.close()
         try:
+            freshen()
             self._heartbeat.stop()
         except Error as error:
             log.logger.warning("This operator's row could not be deleted: %s", str(error).strip())
@@ -182,8 +218,15 @@ class Operator:
         reset()
 
     def _tick(self, *duties: Callable[[], float]) -> float:
-        """Do the duties once; return the shortest of their delays, or how long an outage takes."""
+        """Do the duties once; return the shortest of their delays.
+
+        While the database is away nothing is done before the next try is due, however often the
+        operator is woken.
+        """
+        if self._outage is not None and (left := self._away_until - time.monotonic()) > 0:
+            return left
         try:
+            freshen()
             delay = min([duty() for duty in duties])
         except Error as error:
             return self._outage_delay(error)
@@ -198,7 +241,8 @@ class Operator:
 
     def _outage_delay(self, error: Error) -> float:
         """Note that the database is away; return how long to wait before it is asked again."""
-        reset()
+        lost()
+        self._recount.at_once()
         if self.once:
             raise error
         first, longest = OUTAGE_DELAYS
@@ -209,7 +253,24 @@ class Operator:
                 extra={"action": "database_away"},
             )
         self._outage = first if self._outage is None else min(longest, self._outage * 2)
-        return self._outage * random.uniform(0.5, 1.0)
+        delay = self._outage * random.uniform(0.5, 1.0)
+        self._away_until = time.monotonic() + delay
+        return delay
+
+    def _drop_waiting(self, dead: OperatorProcess) -> None:
+        """Forget what has not begun and was claimed under an identity that was declared dead."""
+        for runner in self._runners.values():
+            for job in runner.take_back():
+                if job.operation.operator_id != dead.pk:
+                    runner.submit(job)
+
+    def _running_jobs(self) -> list[OperationJob]:
+        return [job for runner in self._runners.values() for job in runner.running]
+
+    def _held_jobs(self) -> list[OperationJob]:
+        # Runners first: a job goes from them to the record, and must not be missed on its way.
+        in_runners = [job for runner in self._runners.values() for job in runner.held]
+        return in_runners + self._record.unwritten
 
     def _done(self, job: OperationJob) -> None:
         self._ran += 1
@@ -228,11 +289,20 @@ class Operator:
             yield
             return
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, self._on_quit)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_quit(self, number: int, frame: FrameType | None) -> None:
+        """Show where every thread is, then leave at once."""
+        log.logger.warning("%s", stacks(), extra={"action": "stacks"})
         self.stop()
+        self.stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # A terminal and a service manager signal parents and children alike, and the parent passes
+        # on what it hears: to a child, all of that is one. The parent says if it was told twice.
+        self.stop(1 if self._supervised else None)

@@ -59,6 +59,12 @@ def check_count(name: str, value: object, *, least: int) -> None:
         raise ValueError(f"Policy.{name} must be a whole number >= {least}, not {value!r}.")
 
 
+def check_seconds(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a finite number of seconds above 0."""
+    if not is_number(value) or value <= 0:  # type: ignore[operator]
+        raise ValueError(f"Policy.{name} must be a number of seconds above 0, not {value!r}.")
+
+
 def check_errors(name: str, value: object) -> None:
     """Raise TypeError unless `value` is UNSET or a sequence of exception types."""
     if value is UNSET:

@@ -24,6 +24,10 @@ from pathlib import Path
 
 from tests.databases import ROOT, Found, Missing, look, probe
 
+APART = ("tests/chaos", "tests/outages")
+"""Folders that run only when they are named: `make chaos`, `make outages`. They kill, pause and cut
+off real processes, and want the machine to themselves."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -64,6 +68,8 @@ class Result:
 
 def main(arguments: list[str]) -> int:
     """Look, run, tell; returns the exit code."""
+    if not any((ROOT / argument.partition("::")[0]).exists() for argument in arguments):
+        arguments = [*arguments, *(f"--ignore={folder}" for folder in APART)]
     only, required = _names("OPERATOR_TEST_DATABASE"), _names("OPERATOR_TEST_REQUIRE")
     seen = look()
     known = {entry.name for entry in seen}

@@ -27,6 +27,7 @@ INSTALLED_APPS = [
     "operator_app",
     "tests.kinds",
     "tests.work",
+    "tests.chaos.work",
 ]
 
 MIDDLEWARE = [

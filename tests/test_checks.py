@@ -294,6 +294,42 @@ def test_a_policy_that_is_none_is_an_error(scratch: None, wrong: Any) -> None:
     assert f"Base.policy must be a Policy, not {type(wrong).__name__}" in message.msg
 
 
+def test_an_async_run_cannot_be_atomic(scratch: None, settings: Any) -> None:
+    """E012, whoever says so: the kind's policy, a base's or the project's; no other is touched."""
+
+    class Hasty(Operation):
+        policy = Policy(atomic=True)
+
+        async def run(self) -> None:
+            """Do nothing."""
+
+        class Meta:
+            app_label = "kinds"
+
+    class Careful(Hasty):
+        policy = Policy(atomic=False)
+
+        class Meta:
+            app_label = "kinds"
+
+    class Steady(Operation):
+        policy = Policy(atomic=True)
+
+        def run(self) -> None:
+            """Do nothing."""
+
+        class Meta:
+            app_label = "kinds"
+
+    message = only(problems_of(Hasty))
+    assert message.id == "operator_app.E012"
+    assert "kinds.Hasty is async" in message.msg
+    assert message.hint is not None and "atomic=False" in message.hint
+    assert problems_of(Careful) == problems_of(Steady) == []
+    settings.OPERATOR = {"POLICY": {"atomic": True}}
+    assert problems_of(Careful) == []
+
+
 # Managers
 
 

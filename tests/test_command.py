@@ -29,6 +29,13 @@ Start = Callable[..., OperatorUnderTest]
         (["--grace", "nan"], "--grace: a number of seconds, at least 0, not 'nan'"),
         (["--grace", "inf"], "--grace: a number of seconds, at least 0, not 'inf'"),
         (["--grace", "soon"], "--grace: a number of seconds, at least 0, not 'soon'"),
+        (["--processes", "0"], "--processes: a whole number of at least 1, not '0'"),
+        (["--processes", "2", "--once"], "it does not go with --once"),
+        (["--max-operations", "0"], "--max-operations: a whole number of at least 1, not '0'"),
+        (["--max-seconds", "-1"], "--max-seconds: a number of seconds, at least 0, not '-1'"),
+        (["--max-rss", "0"], "--max-rss: a number of MiB, at least 1, not '0'"),
+        (["--max-rss", "2G"], "--max-rss: a number of MiB, at least 1, not '2G'"),
+        (["--max-rss", "inf"], "--max-rss: a number of MiB, at least 1, not 'inf'"),
         (["--database", "other"], "There is no database 'other' (known: default)."),
         (["surplus"], "surplus"),
         (["--sometimes"], "--sometimes"),
@@ -122,10 +129,21 @@ def test_arguments_reach_the_operator(given: type[Given]) -> None:
     """The command is a doorway: each argument arrives as it was given."""
     call_command("operator", "--once", "--queue", "a", "--queue", "b", "--threads", "3")
     call_command("operator", "--grace", "0.5", "--database", "default")
+    limits = [made.pop("limits") for made in given.made]
+    assert {(each.operations, each.seconds, each.rss) for each in limits} == {(None, None, None)}
+    assert [made.pop("identity") for made in given.made] == [None, None]
     assert given.made == [
         {"database": "default", "queues": ["a", "b"], "threads": 3, "grace": None, "once": True},
         {"database": "default", "queues": [], "threads": None, "grace": 0.5, "once": False},
     ]
+
+
+def test_limits_reach_the_operator(given: type[Given]) -> None:
+    """After how much it leaves by itself arrives as numbers."""
+    call_command("operator", "--max-operations", "7", "--max-seconds", "1.5", "--max-rss", "300")
+    (made,) = given.made
+    limits = made["limits"]
+    assert (limits.operations, limits.seconds, limits.rss) == (7, 1.5, 300)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +171,9 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for option in ("--once", "--queue NAME", "--threads N", "--grace S", "--database ALIAS"):
         assert option in text
+    for option in ("--processes N", "--max-operations N", "--max-seconds S", "--max-rss MIB"):
+        assert option in text
+    assert "--supervised" not in text, "between a parent and its children only"
 
 
 def test_an_operator_refuses_bad_settings_before_it_starts_anything(settings: Any) -> None:

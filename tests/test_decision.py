@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from operator_app import Policy
-from operator_app.decision import Past, decide
+from operator_app.decision import Past, decide, decide_crash
 from operator_app.exceptions import (
     OperationAborted,
     OperationCancelled,
@@ -16,6 +16,7 @@ from operator_app.exceptions import (
     OperationLost,
     OperationRetried,
     OperationStopped,
+    OperatorLost,
 )
 from operator_app.outcomes import Aborted, Cancelled, Failed, Outcome, Retried, Stopped
 from operator_app.policy import resolve
@@ -228,3 +229,73 @@ def test_a_stop_raised_by_hand_with_a_naive_moment_can_be_recorded() -> None:
     naive = NOW.replace(tzinfo=None)
     outcome = decision(OperationStopped("oops", until=naive))
     assert isinstance(outcome.changes(NOW), dict)
+
+
+# The operator died
+
+
+LOST = OperatorLost("operator web-1:4711 gave no heartbeat since 12:03:10")
+
+
+def crash(*, crashes: int = 0, operation: Any = None, **policy: Any) -> Outcome | None:
+    return decide_crash(LOST, operation, Past(crashes=crashes), resolve(Policy(**policy)))
+
+
+def test_the_first_crash_is_tried_again_at_once() -> None:
+    """The operator may have died of something else; a crash is counted, no failure."""
+    outcome = crash()
+    assert isinstance(outcome, Retried)
+    assert (outcome.delay, outcome.counter) == (0, "crashes")
+    assert outcome.reason == str(LOST)
+
+
+def test_later_crashes_wait_as_failures_do() -> None:
+    """From the second one on the backoff of the policy holds, from its first step."""
+    delays = []
+    for crashes in (1, 2, 3):
+        outcome = crash(crashes=crashes, max_crashes=9, backoff=[10, 30])
+        assert isinstance(outcome, Retried)
+        delays.append(outcome.delay)
+    assert delays == [10, 30, 30]
+
+
+def test_a_backoff_callable_is_not_asked_about_crashes() -> None:
+    """It knows errors of `run()`, of which there was none; crashes wait exponentially."""
+
+    def never(error: BaseException, operation: Any) -> float:
+        raise AssertionError
+
+    outcome = crash(crashes=1, backoff=never)
+    assert isinstance(outcome, Retried)
+    assert 5 <= outcome.delay <= 10
+
+
+@pytest.mark.parametrize(("crashes", "most", "times"), [(0, 1, "once"), (2, 3, "3 times")])
+def test_a_crash_too_many_is_parked(crashes: int, most: int, times: str) -> None:
+    """It has failed, and says how often, which operator died last, when it last beat."""
+    outcome = crash(crashes=crashes, max_crashes=most)
+    assert isinstance(outcome, Failed)
+    assert outcome.counter == "crashes"
+    for words in (times, f"max_crashes={most}", "web-1:4711", "12:03:10"):
+        assert words in outcome.reason
+    assert outcome.report is not None
+
+
+def test_crashes_and_failures_are_counted_apart() -> None:
+    """What failed before is not held against one whose operator died, and the other way round."""
+    outcome = decide_crash(LOST, None, Past(failures=99, stops=9), resolve(Policy()))
+    assert isinstance(outcome, Retried)
+    assert isinstance(decide(ValueError(), None, Past(crashes=99), resolve(Policy())), Retried)
+
+
+def test_stuck_may_be_a_failure() -> None:
+    """`on_stuck="fail"`: never run again, from the first crash on."""
+    outcome = crash(on_stuck="fail")
+    assert isinstance(outcome, Failed)
+    assert (outcome.counter, outcome.reason) == ("crashes", str(LOST))
+
+
+def test_stuck_may_be_left() -> None:
+    """`on_stuck="leave"`: no outcome, whatever has happened before."""
+    assert crash(on_stuck="leave") is None
+    assert crash(on_stuck="leave", crashes=99) is None

@@ -17,10 +17,19 @@ from operator_app.exceptions import (
     OperationRetried,
     OperationStarted,
     OperationStopped,
+    OperationTimedOut,
     OperatorError,
+    OperatorLost,
 )
 
-ERRORS = (OperatorError, OperationStarted, OperationExists, OperationLost)
+ERRORS = (
+    OperatorError,
+    OperationStarted,
+    OperationExists,
+    OperationLost,
+    OperatorLost,
+    OperationTimedOut,
+)
 INTERRUPTS = (OperationStopped, OperationCancelled, OperationAborted, OperationRetried)
 
 

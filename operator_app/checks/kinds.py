@@ -8,6 +8,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
 
 from operator_app.checks.installed import kinds_of, own_classes
 from operator_app.models import Operation, OperationManager, OperationQuerySet
@@ -54,7 +55,7 @@ def run_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
 
 
 def policy_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
-    """Yield the policies among the classes of a kind that are none."""
+    """Yield the policies among the classes of a kind that are none, or that do not fit it."""
     for owner in own_classes(kind):
         policy = vars(owner).get("policy")
         if "policy" in vars(owner) and not isinstance(policy, Policy):
@@ -64,6 +65,19 @@ def policy_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
                 obj=kind,
                 id="operator_app.E005",
             )
+            return
+    try:
+        atomic = kind.resolved_policy().atomic
+    except (ImproperlyConfigured, TypeError, ValueError):
+        return  # The settings are wrong, which is E001 or E002.
+    if atomic and inspect.iscoroutinefunction(kind.run):
+        yield Error(
+            f"The run() method of {kind._meta.label} is async, but its policy says atomic=True: "
+            "a transaction cannot hold an async run().",
+            hint=f"Define it as a plain run(self), or set atomic=False in {kind.__name__}.policy.",
+            obj=kind,
+            id="operator_app.E012",
+        )
 
 
 def manager_problems(kind: type[Operation]) -> Iterator[CheckMessage]:

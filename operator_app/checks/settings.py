@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
 
 from operator_app import conf
 from operator_app.policy import project_policy
+
+SLACK: Final = "operator_app.failures.post_to_slack"
 
 
 @register("operator_app")
@@ -26,6 +30,8 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
     if isinstance(raw, Mapping) and isinstance(raw.get("POLICY", {}), Mapping):
         found += _policy_errors(raw.get("POLICY", {}))
+    if not found:
+        found += _handler_errors(raw)
     return found
 
 
@@ -41,3 +47,39 @@ def _policy_errors(options: Mapping[Any, Any]) -> Iterator[CheckMessage]:
                 f"correct or remove {name!r}.",
                 id="operator_app.E002",
             )
+
+
+def _handler_errors(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    for path in raw.get("ON_FAILURE", ()):
+        if (problem := _handler_problem(path)) is not None:
+            yield Error(
+                f"{conf.SETTING}['ON_FAILURE'] names {path!r}, {problem}",
+                hint="Name a function with three arguments: def handler(operation, job, error).",
+                id="operator_app.E013",
+            )
+        elif path == SLACK and not raw.get("SLACK_URL"):
+            yield Error(
+                f"{conf.SETTING}['ON_FAILURE'] names {path!r}, but there is no "
+                f"{conf.SETTING}['SLACK_URL'] to post to.",
+                hint="Set it to the URL of an incoming webhook.",
+                id="operator_app.E013",
+            )
+
+
+def _handler_problem(path: str) -> str | None:
+    """Return what is wrong with a handler of failures, None if nothing is."""
+    try:
+        handler = import_string(path)
+    except Exception as error:
+        return f"which cannot be imported: {error}"
+    if not callable(handler):
+        return "which is not a function."
+    if inspect.iscoroutinefunction(handler):
+        return "which is async, but it is called from a thread."
+    try:
+        inspect.signature(handler).bind(None, None, None)
+    except TypeError:
+        return "which does not take three arguments."
+    except ValueError:
+        pass  # Written in C, without a signature: the benefit of the doubt.
+    return None

@@ -1,7 +1,10 @@
 """The periodic chores of an operator: each does one thing and says when it wants to do it again."""
 
+from operator_app.duties.base import NowAndThen
 from operator_app.duties.dispatch import Dispatch
 from operator_app.duties.heartbeat import Heartbeat
 from operator_app.duties.record import Record
+from operator_app.duties.recount import Recount
+from operator_app.duties.rescue import Rescue
 
-__all__ = ["Dispatch", "Heartbeat", "Record"]
+__all__ = ["Dispatch", "Heartbeat", "NowAndThen", "Record", "Recount", "Rescue"]

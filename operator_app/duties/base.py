@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import Final
 
@@ -15,3 +16,24 @@ class Duty(ABC):
     @abstractmethod
     def run(self) -> float:
         """Do the chore once; return the delay in seconds, 0 for at once."""
+
+
+class NowAndThen(Duty):
+    """Does another duty when its delay has passed, however often it is asked to."""
+
+    def __init__(self, duty: Duty) -> None:
+        self._duty = duty
+        self._due_at = 0.0
+
+    def at_once(self) -> None:
+        """Let the duty be done the next time."""
+        self._due_at = 0.0
+
+    def run(self) -> float:
+        """Do the chore if its time has come; return the seconds that are left."""
+        left = self._due_at - time.monotonic()
+        if left > 0:
+            return left
+        delay = self._duty.run()
+        self._due_at = time.monotonic() + delay
+        return delay

@@ -11,8 +11,7 @@ from typing import Final
 from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
 from operator_app.duties.heartbeat import Heartbeat
-from operator_app.models import Operation, OperationJob, kinds
-from operator_app.models.attempts import call_queued
+from operator_app.models import Operation, OperationJob, hooks, kinds
 from operator_app.models.claims import Lane
 from operator_app.runners import Runner
 
@@ -29,6 +28,7 @@ class Dispatch(Duty):
         database: the alias of the operations' database.
         heartbeat: whose process the operations are claimed for.
         runners: by the names that policies use.
+        quarantine: where operations run whose operator has died before; by default where others do.
         queues: the queues to serve; empty for all.
     """
 
@@ -38,11 +38,13 @@ class Dispatch(Duty):
         *,
         heartbeat: Heartbeat,
         runners: Mapping[str, Runner],
+        quarantine: Runner | None = None,
         queues: Collection[str] = (),
     ) -> None:
         self._database = database
         self._heartbeat = heartbeat
         self._runners = runners
+        self._quarantine = quarantine
         self._queues = frozenset(queues)
         self._known: dict[int, str] = {}
         self._set_aside: dict[int, float] = {}
@@ -67,7 +69,10 @@ class Dispatch(Duty):
                 claimed += self._claim(runner, mine, free, now)
         if tried:
             # Free slots may be left, or others may hold what is due: look again, but do not spin.
-            return 0.0 if claimed else random.uniform(0.5, 1.5) * CONTENDED
+            # What waits for the quarantine is looked for again when that is free.
+            waits = self._quarantine is not None and not self._quarantine.free
+            pause = conf.get().POLL_INTERVAL if waits else CONTENDED
+            return 0.0 if claimed else random.uniform(0.5, 1.5) * pause
         return self._until_next(lanes, now)
 
     def set_aside(self, kind_id: int) -> None:
@@ -106,12 +111,15 @@ class Dispatch(Duty):
         process = self._heartbeat.process
         assert process is not None, "the heartbeat is started first"
         operations = Operation.all_objects.using(self._database)
-        claimed = operations.claim(process, lanes, limit=limit, now=now)
+        quarantine = self._quarantine or runner
+        claimed = operations.claim(
+            process, lanes, limit=limit, now=now, suspects=bool(quarantine.free)
+        )
         for operation in claimed:
             job = OperationJob.of(operation, operator=str(process))
             log.transition("claimed", job)
-            call_queued(job)
-            runner.submit(job)
+            hooks.claimed(job)
+            (quarantine if operation.crashes else runner).submit(job)
         return len(claimed)
 
     def _until_next(self, lanes: list[Lane], now: datetime) -> float:

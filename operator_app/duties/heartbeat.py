@@ -6,16 +6,23 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import UUID, uuid4
 
 from django.db import Error
 
 import operator_app
 from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
-from operator_app.models import OperatorProcess
-from operator_app.models.connections import reset, tidy
+from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models.connections import freshen, reset, tidy
 from operator_app.moments import later
+
+MARKING: Final = 1.0
+"""Seconds between two looks at what has begun."""
+RETRY: Final = 1.0
+"""Seconds until a heartbeat that could not be written is tried again."""
 
 
 class Heartbeat(Duty):
@@ -26,15 +33,34 @@ class Heartbeat(Duty):
         database: the alias of the operations' database.
         queues: the queues that the operator serves; empty for all.
         capacity: how many operations it runs at once.
+        running: returns the jobs that are running now; called from the heartbeat's thread.
+        lost: called with the old row when this operator was taken for dead, so that it drops what
+            has not begun under that identity.
+        identity: of the first row, if a parent is to know it.
     """
 
-    def __init__(self, database: str, *, queues: Sequence[str], capacity: int) -> None:
+    def __init__(
+        self,
+        database: str,
+        *,
+        queues: Sequence[str],
+        capacity: int,
+        running: Callable[[], list[OperationJob]] = list,
+        lost: Callable[[OperatorProcess], object] = bool,
+        identity: UUID | None = None,
+    ) -> None:
         self._database = database
         self._queues = list(queues)
         self._capacity = capacity
+        self._running = running
+        self._lost = lost
+        self._identity = identity
+        self._marked: set[tuple[int, int]] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._silent_since: float | None = None
+        self._steady_since: float | None = None
+        self._last_beat = 0.0
         self.draining = False
         self.process: OperatorProcess | None = None
 
@@ -47,21 +73,34 @@ class Heartbeat(Duty):
         self.register()
         self._thread.start()
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether it has beaten without a gap for one full timeout: see `Rescue`."""
+        since = self._steady_since
+        return since is not None and time.monotonic() - since >= conf.get().HEARTBEAT.timeout
+
     def register(self) -> OperatorProcess:
-        """Insert a row for this process, with an identity of its own. One INSERT."""
+        """Insert a row for this process, with an identity of its own. One SELECT, one INSERT.
+
+        Tried again after an outage, it takes over the row whose INSERT was committed unheard.
+        """
         now = clock.now(self._database)
         timeout = conf.get().HEARTBEAT.timeout
-        self.process = OperatorProcess.objects.using(self._database).create(
-            hostname=socket.gethostname(),
-            pid=os.getpid(),
-            version=operator_app.__version__,
-            queues=self._queues,
-            capacity=self._capacity,
-            started_at=now,
-            heartbeat_at=now,
-            alive_until=later(now, timeout),
-            draining=self.draining,
-        )
+        self._identity = self._identity or uuid4()
+        fields = {
+            "hostname": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": operator_app.__version__,
+            "queues": self._queues,
+            "capacity": self._capacity,
+            "started_at": now,
+            "heartbeat_at": now,
+            "alive_until": later(now, timeout),
+            "draining": self.draining,
+        }
+        rows = OperatorProcess.objects.using(self._database)
+        self.process, _ = rows.update_or_create(uuid=self._identity, defaults=fields)
+        self._identity = None
         return self.process
 
     def run(self) -> float:
@@ -73,6 +112,7 @@ class Heartbeat(Duty):
         now = clock.now(self._database)
         if not process.beat(now, timeout=beat.timeout, draining=self.draining):
             new = self.register()
+            self._lost(process)
             log.logger.warning(
                 "This operator, %s, was taken for dead; it goes on under a new identity, %s. What "
                 "it was running may be run again elsewhere, and what it reports is void then.",
@@ -92,20 +132,35 @@ class Heartbeat(Duty):
             self.process = None
 
     def _beat(self) -> None:
-        delay = conf.get().HEARTBEAT.interval
+        next_beat = time.monotonic() + conf.get().HEARTBEAT.interval
+        delay = MARKING
         while not self._over.wait(delay):
             try:
-                delay = self.run()
-                self._note_success()
+                freshen()
+                self._mark_begun()
+                if time.monotonic() >= next_beat:
+                    next_beat = time.monotonic() + self.run()
+                    self._note_success()
                 tidy()
+                delay = min(MARKING, max(0.0, next_beat - time.monotonic()))
             except Exception as error:
                 # Whatever it is: an operator that stops beating counts as dead.
                 self._note_failure(error)
                 reset()
-                delay = 1.0
+                delay, next_beat = RETRY, time.monotonic()
         reset()
 
+    def _mark_begun(self) -> None:
+        """Write down what has been running since the last look: it is no longer only claimed."""
+        jobs = {(job.operation_id, job.number): job for job in self._running()}
+        new = [job for claim, job in jobs.items() if claim not in self._marked]
+        new = [job for job in new if job.operation.crashes == 0]  # the quarantine marks its own
+        if new:
+            Operation.all_objects.using(self._database).mark_begun(new)
+        self._marked = set(jobs)
+
     def _note_failure(self, error: Exception) -> None:
+        self._steady_since = None
         if self._silent_since is None:
             self._silent_since = time.monotonic()
             log.logger.error(
@@ -116,6 +171,10 @@ class Heartbeat(Duty):
             )
 
     def _note_success(self) -> None:
+        now, gap = time.monotonic(), 3 * conf.get().HEARTBEAT.interval
+        if self._steady_since is None or now - self._last_beat > gap:
+            self._steady_since = now
+        self._last_beat = now
         if self._silent_since is not None:
             log.logger.warning(
                 "The heartbeat is back after %.0f s.",

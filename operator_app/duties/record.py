@@ -39,17 +39,22 @@ class Record(Duty):
         """Whether every job that was added has been recorded."""
         return not self._group and self._inbox.empty()
 
+    @property
+    def unwritten(self) -> list[OperationJob]:
+        """The jobs that were added and are not recorded. On the thread that records, only."""
+        try:
+            while True:
+                self._group.append(self._inbox.get_nowait())
+        except queue.Empty:
+            return list(self._group)
+
     def run(self) -> float:
         """Record one group, if there is one."""
-        while len(self._group) < BATCH:
-            try:
-                self._group.append(self._inbox.get_nowait())
-            except queue.Empty:
-                break
-        if not self._group:
+        group = self.unwritten[:BATCH]
+        if not group:
             return NEVER
-        held = Operation.all_objects.using(self._database).record(self._group)
-        self._group = []
+        held = Operation.all_objects.using(self._database).record(group)
+        del self._group[: len(group)]
         for job in held:
             self._recorded(job)
-        return NEVER if self._inbox.empty() else 0
+        return NEVER if self.is_empty else 0

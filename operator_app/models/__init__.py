@@ -1,6 +1,8 @@
 """The tables: operations, their jobs, the operators that run them. All ORM lives here."""
 
+from operator_app.models.changed import Changed
 from operator_app.models.job import OperationJob
+from operator_app.models.notice import FailureNotice
 from operator_app.models.operation import Operation
 from operator_app.models.process import OperatorProcess
 from operator_app.models.querysets import AllOperationsManager, OperationManager, OperationQuerySet
@@ -8,6 +10,8 @@ from operator_app.models.tag import OperationTag
 
 __all__ = [
     "AllOperationsManager",
+    "Changed",
+    "FailureNotice",
     "Operation",
     "OperationJob",
     "OperationManager",

@@ -1,10 +1,11 @@
-"""What happens in an attempt: load, run, decide; and the hooks around it."""
+"""What happens in an attempt: load, run, decide."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable
 from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,21 @@ from django.db.models import F
 from operator_app import clock, log
 from operator_app.decision import Past, decide
 from operator_app.exceptions import OperationRetried, OperationStarted
-from operator_app.models import kinds
-from operator_app.outcomes import RELEASED_AFTER, Finished, Outcome, Released
+from operator_app.models import hooks, kinds
+from operator_app.models.connections import answers
+from operator_app.models.transactions import is_away, writing
+from operator_app.moments import later
+from operator_app.outcomes import RELEASED_AFTER, Cancelled, Finished, Outcome, Released
 from operator_app.policy import BUILT_IN, Policy
 from operator_app.reports import ErrorReport
 
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
     from operator_app.models.operation import Operation
+
+
+class ClaimLost(Exception):
+    """Rolls an atomic operation back whose claim was lost while it ran."""
 
 
 def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
@@ -36,26 +44,20 @@ def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
         policy = model.resolved_policy()
         if final:
             policy = replace(policy, max_attempts=1)
-        _call_run(job.load(), job.alias)
+        expired = _expired(job.operation, policy, clock.now(job.alias))
+        if expired is None:
+            _run(job, policy)
+    except ClaimLost:
+        return Finished()  # The record will find the claim lost, too, and say so.
     except BaseException as error:
         error.__traceback__ = _users_part(error.__traceback__)
         return _judge(job, error, policy, interruptible=interruptible)
-    return Finished()
+    return expired or Finished()
 
 
-def _judge(
-    job: OperationJob, error: BaseException, policy: Policy, *, interruptible: bool
-) -> Outcome:
-    if job.instance is None and isinstance(error, DatabaseError):
-        # Its table is older or newer than its class, or the database is away: another process, or
-        # this one later, can load it.
-        job.could_not_be_loaded = True
-        return Released(f"could not be loaded: {ErrorReport.of(error)}", delay=RELEASED_AFTER)
-    job.error = error
-    if interruptible and isinstance(error, KeyboardInterrupt):
-        return Released("interrupted", delay=RELEASED_AFTER)
-    past = Past(failures=job.operation.failures, stops=job.operation.stops)
-    return decide(error, job.instance, past, policy)
+def past(row: Operation) -> Past:
+    """Return what had happened to an operation when its row was read."""
+    return Past(failures=row.failures, stops=row.stops, crashes=row.crashes)
 
 
 def claim_by_hand(job: OperationJob) -> None:
@@ -80,52 +82,6 @@ def claim_by_hand(job: OperationJob) -> None:
     job.number, job.started_at = row.attempts, now
 
 
-def call_queued(job: OperationJob) -> None:
-    """Call the hook `queued()` of the job's operation, if its kind has one."""
-    model = kinds.model_of(job.operation.kind_id, job.alias)
-    if model is None or not kinds.overrides(model, "queued"):
-        return
-    try:
-        job.load().queued()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        _log_hook_error("queued", job, error)
-
-
-def has_ending_hook(job: OperationJob) -> bool:
-    """Whether the kind of a job's operation has a hook for the way it ended. No queries."""
-    return _ending_hook(job) is not None
-
-
-def call_ending_hook(job: OperationJob) -> None:
-    """Call `succeeded()` or `errored()` of the job's operation, if its kind has it."""
-    name, operation, outcome = _ending_hook(job), job.instance, job.ending
-    if name is None or operation is None or outcome is None:
-        return
-    try:
-        if name == "succeeded":
-            operation.succeeded()
-        elif job.error is not None:
-            operation.errored(job.error, not outcome.ended)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        _log_hook_error(name, job, error)
-
-
-def _ending_hook(job: OperationJob) -> str | None:
-    if job.instance is None or job.ending is None:
-        return None
-    if isinstance(job.ending, Finished):
-        name = "succeeded"
-    elif job.ending.report is not None:
-        name = "errored"
-    else:
-        return None
-    return name if kinds.overrides(type(job.instance), name) else None
-
-
 def unexpected(job: OperationJob) -> BaseException | None:
     """Return the error of a job that error trackers should see: not one asked for by `retry()`."""
     if job.ending is None or job.ending.report is None or isinstance(job.error, OperationRetried):
@@ -133,22 +89,80 @@ def unexpected(job: OperationJob) -> BaseException | None:
     return job.error
 
 
-def _call_run(operation: Operation, alias: str) -> None:
-    if not connections[alias].in_atomic_block:
-        _run(operation)
-        return
-    # Inside somebody's transaction (dispatch_now in a view, a test): an error of the database
-    # leaves that transaction unusable on PostgreSQL, so it is rolled back to here. Any other error
-    # leaves what was written, as it would outside.
+def _judge(
+    job: OperationJob, error: BaseException, policy: Policy, *, interruptible: bool
+) -> Outcome:
+    if job.instance is None and isinstance(error, DatabaseError):
+        # Its table is older or newer than its class, or the database is away: another process, or
+        # this one later, can load it.
+        job.could_not_be_loaded = not is_away(error) or answers(job.alias)
+        return Released(f"could not be loaded: {ErrorReport.of(error)}", delay=RELEASED_AFTER)
+    job.error = error
+    if interruptible and isinstance(error, KeyboardInterrupt):
+        return Released("interrupted", delay=RELEASED_AFTER)
+    return decide(error, job.instance, past(job.operation), policy)
+
+
+def _expired(row: Operation, policy: Policy, now: datetime) -> Cancelled | None:
+    limit = policy.expires_after
+    if not isinstance(limit, (int, float)) or row.failures or row.stops or row.crashes:
+        return None
+    if now <= later(row.should_run_at, limit):
+        return None
+    return Cancelled(f"expired: it could not begin within {limit:g} s of when it should have run")
+
+
+def _run(job: OperationJob, policy: Policy) -> None:
+    operation = job.load()
+    hooks.started(job)
+    if policy.atomic is True:
+        _run_atomically(job, operation)
+    elif connections[job.alias].in_atomic_block:
+        _run_inside(operation, job.alias)
+    else:
+        _call(operation)
+
+
+def _run_atomically(job: OperationJob, operation: Operation) -> None:
+    """Run, and record the success in the same transaction, whose last statement is the fence."""
+    from operator_app.models import records
+
+    committed: list[bool] = []
+    nested = connections[job.alias].in_atomic_block
+    try:
+        with writing(job.alias):
+            if not nested:
+                # Before any callback of the user's, one of which may raise.
+                transaction.on_commit(lambda: committed.append(True), using=job.alias)
+            _call(operation)
+            _refuse_broken(job.alias)
+            job.end_as(Finished())
+            if not records.write([job], job.alias):
+                raise ClaimLost
+    except BaseException as error:
+        if not committed:
+            raise
+        log.logger.error(
+            "%s: a callback given to on_commit() raised %s; the outcome stands.",
+            job,
+            ErrorReport.of(error),
+            exc_info=error,
+            extra=log.facts("on_commit_raised", job),
+        )
+    job.is_recorded = True
+
+
+def _run_inside(operation: Operation, alias: str) -> None:
+    """Run inside somebody's transaction: `dispatch_now` in a view, a test.
+
+    An error of the database leaves that transaction unusable on PostgreSQL, so it is rolled back to
+    here. Any other error leaves what was written, as it would outside.
+    """
     other_error: BaseException | None = None
     with transaction.atomic(using=alias):
         try:
-            _run(operation)
-            if connections[alias].needs_rollback:
-                raise DatabaseError(
-                    "run() went on after an error of the database inside a transaction, so what it "
-                    "wrote is lost. Put the statement that may fail into atomic()."
-                )
+            _call(operation)
+            _refuse_broken(alias)
         except DatabaseError:
             raise
         except BaseException as error:
@@ -157,7 +171,15 @@ def _call_run(operation: Operation, alias: str) -> None:
         raise other_error
 
 
-def _run(operation: Operation) -> None:
+def _refuse_broken(alias: str) -> None:
+    if connections[alias].needs_rollback:
+        raise DatabaseError(
+            "run() went on after an error of the database inside a transaction, so what it "
+            "wrote is lost. Put the statement that may fail into atomic()."
+        )
+
+
+def _call(operation: Operation) -> None:
     result = operation.run()
     if inspect.isawaitable(result):
         async_to_sync(_finish)(result)
@@ -173,14 +195,3 @@ def _users_part(trace: TracebackType | None) -> TracebackType | None:
     while part is not None and part.tb_frame.f_code.co_filename == __file__:
         part = part.tb_next
     return part or trace
-
-
-def _log_hook_error(name: str, job: OperationJob, error: BaseException) -> None:
-    log.logger.error(
-        "%s: its hook %s() raised %s; the outcome stands.",
-        job,
-        name,
-        ErrorReport.of(error),
-        exc_info=error,
-        extra=log.facts(f"{name}_raised", job),
-    )

@@ -89,7 +89,13 @@ def lanes(alias: str) -> list[Lane]:
 
 
 def claim(
-    operator: OperatorProcess, lanes: Sequence[Lane], *, limit: int, now: datetime, alias: str
+    operator: OperatorProcess,
+    lanes: Sequence[Lane],
+    *,
+    limit: int,
+    now: datetime,
+    suspects: bool = True,
+    alias: str,
 ) -> list[Operation]:
     """Take up to `limit` due operations of these lanes for `operator`; return them, claimed.
 
@@ -102,32 +108,49 @@ def claim(
         lanes: where to take them from; lanes with nothing due are passed over.
         limit: how many at most.
         now: the database's time, which becomes their `started_run_at`.
+        suspects: whether to take also those that were held by an operator that died.
         alias: the database.
     """
     due = [lane for lane in lanes if lane.next_at <= now]
     if not due or limit < 1:
         return []
-    return in_transaction(alias, lambda: _take(operator, due, limit, now, alias))
+    return in_transaction(alias, lambda: _take(operator, due, limit, _Due(now, suspects, alias)))
+
+
+class _Due(NamedTuple):
+    """Which rows may be taken."""
+
+    now: datetime
+    suspects: bool
+    alias: str
+
+    def in_lane(self, lane: Lane) -> OperationQuerySet[Operation]:
+        """Return those of a lane, in order."""
+        rows = _operations(self.alias).due(self.now)
+        mine = rows.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
+        if not self.suspects:
+            mine = mine.filter(crashes=0)
+        return mine.order_by("should_run_at", "id")
 
 
 def _take(
-    operator: OperatorProcess, lanes: Sequence[Lane], limit: int, now: datetime, alias: str
+    operator: OperatorProcess, lanes: Sequence[Lane], limit: int, due: _Due
 ) -> list[Operation]:
     chosen: list[Operation] = []
     by_priority = sorted(lanes, key=lambda lane: -lane.priority)
     for _, peers in groupby(by_priority, key=lambda lane: lane.priority):
         found: list[Operation] = []
-        for lane, share in _shares(list(peers), limit - len(chosen), now, alias):
-            found += _locked(_due_in(lane, now, alias)[:share], alias)
+        for lane, share in _shares(list(peers), limit - len(chosen), due):
+            found += _locked(due.in_lane(lane)[:share], due.alias)
         chosen += sorted(found, key=lambda operation: (operation.should_run_at, operation.pk))
         if len(chosen) >= limit:
             break
     if not chosen:
         return []
-    return _mark(chosen, operator, now, alias)
+    return _mark(chosen, operator, due.now, due.alias)
 
 
-def _shares(peers: list[Lane], limit: int, now: datetime, alias: str) -> list[tuple[Lane, int]]:
+def _shares(peers: list[Lane], limit: int, due: _Due) -> list[tuple[Lane, int]]:
     """Return how many of the next `limit` operations come from each of these equal lanes."""
     # The first `limit` rows in order of time come from the `limit` lanes that are due first, and
     # from those that are due at the same moment as the last of them.
@@ -136,7 +159,7 @@ def _shares(peers: list[Lane], limit: int, now: datetime, alias: str) -> list[tu
     first = [lane for lane in ordered if lane.next_at <= last]
     if len(first) == 1:
         return [(first[0], limit)]
-    heads = _heads([_due_in(lane, now, alias) for lane in first], limit, alias)
+    heads = _heads([due.in_lane(lane) for lane in first], limit, due.alias)
     counts = Counter(number for _, _, number in sorted(heads)[:limit])
     return [(first[number], share) for number, share in sorted(counts.items())]
 
@@ -152,12 +175,6 @@ def _heads(
     if connections[alias].features.supports_slicing_ordering_in_compound:
         return list(numbered[0].union(*numbered[1:], all=True))
     return [head for rows in numbered for head in rows]
-
-
-def _due_in(lane: Lane, now: datetime, alias: str) -> OperationQuerySet[Operation]:
-    rows = _operations(alias).due(now)
-    mine = rows.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
-    return mine.order_by("should_run_at", "id")
 
 
 def _locked(rows: OperationQuerySet[Operation], alias: str) -> list[Operation]:

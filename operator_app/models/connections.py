@@ -9,8 +9,39 @@ from django.db import connections
 
 KEPT_FOR: Final = 600.0
 """Seconds after which a healthy connection is opened anew."""
+TRUSTED_FOR: Final = 1.0
+"""Seconds that a connection may be idle and is still taken to be healthy, unasked."""
 
 _OPENED: Final = "_operator_app_opened"
+_USED: Final = "_operator_app_used"
+_doubted_at = -1.0
+"""When a thread of this process last found that the database was away."""
+
+
+def freshen() -> None:
+    """Drop those of this thread's connections that the server has dropped. Call it before a job.
+
+    A restarted server, or one that ends idle connections, tells nobody: the next statement fails,
+    which would be charged to an operation that has done nothing. One ping for a connection that was
+    idle for `TRUSTED_FOR` or that was open when another thread lost its own; otherwise no query.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None or connection.in_atomic_block:
+            continue
+        used = getattr(connection, _USED, None)
+        if used is None or used < _doubted_at or time.monotonic() - used > TRUSTED_FOR:
+            if connection.is_usable():
+                setattr(connection, _USED, time.monotonic())
+            else:
+                connection.close()
+
+
+def answers(alias: str) -> bool:
+    """Whether this thread's connection still answers: after an error, whose fault it was. One ping
+    at most; False if it could not even be opened.
+    """
+    connection = connections[alias]
+    return connection.connection is not None and bool(connection.is_usable())
 
 
 def tidy() -> None:
@@ -31,6 +62,7 @@ def tidy() -> None:
             else:
                 connection.close()
                 continue
+        setattr(connection, _USED, time.monotonic())
         _recycle(connection)
 
 
@@ -39,6 +71,13 @@ def reset() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+def lost() -> None:
+    """Close this thread's connections after an outage; other threads are to ask theirs."""
+    global _doubted_at  # noqa: PLW0603  (one fact about the process, for all its threads)
+    _doubted_at = time.monotonic()
+    reset()
 
 
 def _roll_back(connection: Any) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from django.db import DEFAULT_DB_ALIAS, models
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
-from operator_app.models import attempts, kinds, specific
+from operator_app.models import attempts, capture, hooks, kinds, specific
 from operator_app.models.current import current_job
 from operator_app.outcomes import Finished, Outcome
 from operator_app.reports import shortened
@@ -64,6 +66,10 @@ class OperationJob(models.Model):
     """The operation as an instance of the user's class, once loaded."""
     could_not_be_loaded: bool = False
     """Whether the operation was released because the database would not give it out."""
+    is_recorded: bool = False
+    """Whether the outcome was committed together with what `run()` did (`Policy.atomic`)."""
+    write_tried: int = 0
+    """How often the outcome was written; more than once only after an outage."""
     has_row: bool = False
     """Whether it was written while it ran. `pk` does not tell: a rolled back INSERT leaves one."""
     _progress_written: float = -math.inf
@@ -90,6 +96,11 @@ class OperationJob(models.Model):
             operator=operator,
             started_at=operation.started_run_at,
         )
+
+    @cached_property
+    def captured(self) -> capture.Captured:
+        """The log lines that `run()` has emitted so far."""
+        return capture.Captured()
 
     @property
     def display_name(self) -> str:
@@ -124,19 +135,21 @@ class OperationJob(models.Model):
                 not an error of `run()`. The caller raises it again from `error`.
             final: whether an error is for good, whatever the policy says.
         """
+        capture.install()
         token = current_job.set(self)
         try:
             outcome = attempts.attempt(self, interruptible=interruptible, final=final)
         finally:
             current_job.reset(token)
-        self.end_as(outcome)
+        if not self.is_recorded:
+            self.end_as(outcome)
         return outcome
 
-    def end_as(self, outcome: Outcome) -> None:
-        """Note how the attempt ended, and that it did so now. Writes nothing."""
+    def end_as(self, outcome: Outcome, at: datetime | None = None) -> None:
+        """Note how the attempt ended, and when; by default now. Writes nothing."""
         self.ending, self.outcome = outcome, outcome.name
-        self.ended_at = clock.now(self.alias)
-        self.message = outcome.reason
+        self.ended_at = at or clock.now(self.alias)
+        self.message, self.log = outcome.reason, self.captured.text or self.log
         if (report := outcome.report) is not None:
             self.exception_class = shortened(report.exception_class, MESSAGE_LENGTH)
             self.message, self.traceback = report.message, report.traceback
@@ -154,7 +167,7 @@ class OperationJob(models.Model):
             KeyboardInterrupt: after the operation was released.
         """
         attempts.claim_by_hand(self)
-        attempts.call_queued(self)
+        hooks.claimed(self)
         outcome = self.run(interruptible=True, final=final)
         held = type(self.operation).all_objects.using(self.alias).record([self])
         if held:
@@ -165,15 +178,15 @@ class OperationJob(models.Model):
 
     @property
     def has_ending_hook(self) -> bool:
-        """Whether `call_hooks()` has anything to do: most kinds have no hooks."""
-        return attempts.has_ending_hook(self)
+        """Whether `call_hooks()` has anything to do: most kinds have no hooks and no receivers."""
+        return hooks.has_ending_hook(self)
 
     def call_hooks(self) -> None:
-        """Call `succeeded()` or `errored()`, after the outcome was recorded.
+        """Call `succeeded()` or `errored()` and send `operation_ended`, once that was recorded.
 
-        An error in a hook is logged and changes nothing.
+        An error in one of them is logged and changes nothing.
         """
-        attempts.call_ending_hook(self)
+        hooks.ended(self)
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Show how far the run has come: see `Operation.progress()`.
@@ -196,7 +209,7 @@ class OperationJob(models.Model):
         """Whether the attempt is kept: anything but a plain finish, or what the policy asks for."""
         if self.has_row or not isinstance(self.ending, Finished):
             return True
-        if self.progress_done is not None or self.meta:
+        if self.progress_done is not None or self.meta or self.log:
             return True
         return (
             self.instance is not None and type(self.instance).resolved_policy().keep_jobs == "all"

@@ -302,6 +302,13 @@ class Operation(EngineColumns):
         """
         return states.state_of(self, self._alias)
 
+    @property
+    def stuck_reason(self) -> str:
+        """Why the operation is stuck, as a sentence for people; empty if it is not. At most one
+        query.
+        """
+        return states.stuck_reason(self) if self.state == "stuck" else ""
+
     @classmethod
     def resolved_policy(cls) -> policies.Policy:
         """Return the complete policy of this kind: its own, its bases', the project's, built in."""

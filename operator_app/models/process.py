@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Final
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from operator_app.moments import later
+
+KEPT_LOST: Final = 7 * 24 * 3600.0
+"""Seconds for which the row of a lost operator is kept, to look at."""
 
 
 class OperatorProcessQuerySet(models.QuerySet["OperatorProcess"]):
@@ -17,6 +21,20 @@ class OperatorProcessQuerySet(models.QuerySet["OperatorProcess"]):
     def alive(self, now: datetime) -> OperatorProcessQuerySet:
         """Those that have shown a sign of life in time and were not declared lost."""
         return self.filter(lost_at__isnull=True, alive_until__gte=now)
+
+    def expired(self, now: datetime) -> OperatorProcessQuerySet:
+        """Those whose last sign of life is too old, and which nobody has declared lost yet."""
+        return self.filter(lost_at__isnull=True, alive_until__lt=now)
+
+    def next_expiry(self) -> datetime | None:
+        """Return when the next operator is dead if it shows no life until then. One query."""
+        living = self.filter(lost_at__isnull=True)
+        first: datetime | None = living.aggregate(first=models.Min("alive_until"))["first"]
+        return first
+
+    def forget_lost(self, now: datetime) -> int:
+        """Delete the rows of operators lost long ago; return how many. One query."""
+        return self.filter(lost_at__lt=later(now, -KEPT_LOST)).delete()[0]
 
     def lost(self, now: datetime) -> OperatorProcessQuerySet:
         """Those that were declared lost, or whose last sign of life is too old."""
@@ -54,6 +72,13 @@ class OperatorProcess(models.Model):
     def is_alive(self, now: datetime) -> bool:
         """Whether it counts as living at `now`. No queries."""
         return self.lost_at is None and self.alive_until >= now
+
+    def declare_lost(self, now: datetime) -> bool:
+        """Record that this operator is dead; False if it has shown life, or others did so. One
+        UPDATE.
+        """
+        same = OperatorProcess.objects.using(self._state.db).filter(pk=self.pk)
+        return bool(same.expired(now).update(lost_at=now))
 
     def beat(self, now: datetime, *, timeout: float, draining: bool = False) -> bool:
         """Record a sign of life, good for `timeout` seconds. One UPDATE.

@@ -1,12 +1,16 @@
-"""Adjectives filter, verbs change."""
+"""Adjectives filter, verbs change.
+
+Longer than a file should be, because Django wants one class; what the verbs do is in `verbs.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from asgiref.sync import sync_to_async
 from django.db import models
 from django.db.models.query import ModelIterable
 
@@ -16,6 +20,7 @@ from operator_app.models import kinds, states
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from operator_app.models.changed import Changed
     from operator_app.models.claims import Lane
     from operator_app.models.job import OperationJob
     from operator_app.models.operation import Operation
@@ -73,6 +78,12 @@ class OperationQuerySet(models.QuerySet[OperationT]):
         """Started, not ended, and the operator is lost or gone, or the timeout has passed."""
         return self.filter(states.stuck(now or self._now()))
 
+    def deserted(self, now: datetime | None = None) -> Self:
+        """Started, not ended, and the operator was declared lost or is gone; or, started by hand,
+        long overdue.
+        """
+        return self.filter(states.deserted(now or self._now()))
+
     def finished(self) -> Self:
         """Those that ran to their end."""
         return self.filter(finished_run_at__isnull=False)
@@ -109,18 +120,128 @@ class OperationQuerySet(models.QuerySet[OperationT]):
         return claims.lanes(self.db)
 
     def claim(
-        self, operator: OperatorProcess, lanes: Sequence[Lane], *, limit: int, now: datetime
+        self,
+        operator: OperatorProcess,
+        lanes: Sequence[Lane],
+        *,
+        limit: int,
+        now: datetime,
+        suspects: bool = True,
     ) -> list[Operation]:
         """Claim due operations of these lanes for an operator: see `claims.claim`."""
         from operator_app.models import claims
 
-        return claims.claim(operator, lanes, limit=limit, now=now, alias=self.db)
+        return claims.claim(operator, lanes, limit=limit, now=now, suspects=suspects, alias=self.db)
+
+    def mark_begun(self, jobs: Iterable[OperationJob]) -> int:
+        """Write down that these jobs' `run()` has begun, where the claim holds; return how many.
+
+        One UPDATE per operator that they belong to, which is one.
+        """
+        from operator_app.models import records
+
+        return records.mark_begun(list(jobs), alias=self.db)
 
     def record(self, jobs: Iterable[OperationJob]) -> list[OperationJob]:
         """Write how these jobs ended; return those whose claim still held: see `records.record`."""
         from operator_app.models import records
 
         return records.record(list(jobs), alias=self.db)
+
+    # Verbs. Each is safe against operators: one SELECT of the ids, then one guarded UPDATE, in a
+    # transaction of its own, per 1,000 of them in their order. `left` counts what was selected and
+    # is not, or not any more, in a state that the verb changes.
+
+    def cancel(self, reason: str = "", *, delete: bool = False) -> Changed:
+        """Cancel the pending ones: they never run, and leave `objects`; their unique keys are free.
+
+        Args:
+            reason: why, for people.
+            delete: whether to delete them for good instead, with all that hangs on them. That takes
+                a lock and the statements of `QuerySet.delete()` in place of the UPDATE.
+
+        Returns:
+            Its parts are `cancelled` or `deleted`, and `left`.
+
+        Raises:
+            ProtectedError, RestrictedError: with `delete`, if something must not go with them.
+        """
+        from operator_app.models import verbs
+
+        return verbs.cancel(self, reason, delete=delete)
+
+    def retry(self) -> Changed:
+        """Let the failed and cancelled ones begin anew, due now, with nothing counted against them.
+
+        Their history is kept. One whose unique key an active operation has taken is left as it is.
+        One SELECT more per 1,000, and one UPDATE in a savepoint for each that has a unique key.
+
+        Returns:
+            Its parts are `retried`, `key_taken` and `left`.
+        """
+        from operator_app.models import verbs
+
+        return verbs.retry(self)
+
+    def run_now(self) -> Changed:
+        """Let the scheduled ones be due now; those that are due keep their place.
+
+        Returns:
+            Its parts are `rescheduled` and `left`.
+        """
+        from operator_app.models import verbs
+
+        return verbs.run_now(self)
+
+    def reschedule(self, when: datetime | timedelta) -> Changed:
+        """Let the pending ones be due at another time.
+
+        Args:
+            when: an aware datetime (naive with USE_TZ=False), or a timedelta from now.
+
+        Returns:
+            Its parts are `rescheduled` and `left`.
+
+        Raises:
+            ValueError, TypeError: for a bad time; nothing is written.
+        """
+        from operator_app.models import verbs
+
+        return verbs.reschedule(self, when)
+
+    def release(self) -> Changed:
+        """Give back, unrun and uncharged, those whose operator was declared lost or is gone.
+
+        One that had begun is due again in 5 seconds, another one at its old time; one that was
+        asked to abort is cancelled. A SELECT, an UPDATE for each operation and the INSERTs of their
+        jobs per 1,000.
+
+        Returns:
+            Its parts are `released`, `aborted` and `left`.
+        """
+        from operator_app.models import verbs
+
+        return verbs.release(self)
+
+    async def acancel(self, reason: str = "", *, delete: bool = False) -> Changed:
+        """Async twin of `cancel()`."""
+        return await sync_to_async(self.cancel)(reason, delete=delete)
+
+    async def aretry(self) -> Changed:
+        """Async twin of `retry()`."""
+        return await sync_to_async(self.retry)()
+
+    async def arun_now(self) -> Changed:
+        """Async twin of `run_now()`."""
+        return await sync_to_async(self.run_now)()
+
+    async def areschedule(self, when: datetime | timedelta) -> Changed:
+        """Async twin of `reschedule()`."""
+        return await sync_to_async(self.reschedule)(when)
+
+    async def arelease(self) -> Changed:
+        """Async twin of `release()`."""
+        return await sync_to_async(self.release)()
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """Refused: Django cannot insert into two tables at once.

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from django.db import InterfaceError, OperationalError
+from django.db import connections
 from django.db.models import F
 
-from operator_app import log
+from operator_app import clock, log
 from operator_app.models import attempts
+from operator_app.models.connections import reset
 from operator_app.models.job import OperationJob
-from operator_app.models.transactions import in_transaction
+from operator_app.models.notice import give_notice
+from operator_app.models.transactions import in_transaction, is_away
 
+SUSPICIOUS: Final = 3
+"""How often the write of an outcome may fail before it is tried without its neighbours."""
 STATEMENT_SIZE: Final = 1_000_000
 """Characters of job rows in one INSERT; MySQL refuses statements above `max_allowed_packet`."""
 
@@ -33,40 +37,86 @@ def record(jobs: Sequence[OperationJob], *, alias: str) -> list[OperationJob]:
         OperationalError, InterfaceError: if the database is away.
     """
     ordered = sorted(jobs, key=lambda job: job.operation_id)
-    if not ordered:
-        return []
-    try:
-        held = in_transaction(alias, lambda: _write(ordered, alias))
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        # A traceback or a `meta` that cannot be stored: find out whose it is.
-        held = _one_by_one(ordered, alias)
+    held = [job for job in ordered if job.is_recorded]
+    rest = [job for job in ordered if not job.is_recorded]
+    if rest:
+        held += _record(rest, alias)
+    for job in held:
+        job.write_tried = 0
     _log(ordered, held)
     return held
+
+
+def _record(ordered: Sequence[OperationJob], alias: str) -> list[OperationJob]:
+    try:
+        return in_transaction(alias, lambda: write(ordered, alias))
+    except Exception as error:
+        if is_away(error) and not _is_suspicious(ordered, alias):
+            raise
+        if is_away(error):
+            reset()
+        # A traceback or a `meta` that cannot be stored: find out whose it is.
+        return _one_by_one(ordered, alias)
+
+
+def mark_begun(jobs: Sequence[OperationJob], *, alias: str) -> int:
+    """Write down that the `run()` of these jobs has begun: see `OperationQuerySet.mark_begun`."""
+    from operator_app.models.operation import Operation
+
+    marked = 0
+    now = clock.now(alias)
+    for operator_id in {job.operation.operator_id for job in jobs}:
+        ids = [job.operation_id for job in jobs if job.operation.operator_id == operator_id]
+        held = Operation.all_objects.using(alias).started().filter(pk__in=ids)
+        marked += held.filter(operator_id=operator_id).update(begun_run_at=now)
+    return marked
 
 
 def _one_by_one(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
     held: list[OperationJob] = []
     for job in jobs:
         try:
-            held += in_transaction(alias, lambda job=job: _write([job], alias))  # type: ignore[misc]
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
+            held += in_transaction(alias, lambda job=job: write([job], alias))  # type: ignore[misc]
+        except Exception as error:
+            if is_away(error):
+                if not _is_suspicious([job], alias):
+                    raise
+                reset()
+            # Without its history, which raises if the database is away indeed.
+            if in_transaction(alias, lambda job=job: _write_bare(job, alias)):  # type: ignore[misc]
+                held.append(job)
             log.logger.exception(
                 "%s: its history could not be stored, its outcome is.",
                 job,
                 extra=log.facts("history_lost", job),
             )
-            if in_transaction(alias, lambda job=job: _end(job, alias)):  # type: ignore[misc]
-                held.append(job)
     return held
 
 
-def _write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
-    held = [job for job in jobs if _end(job, alias)]
-    kept = [job for job in held if job.is_worth_a_row]
+def _is_suspicious(jobs: Sequence[OperationJob], alias: str) -> bool:
+    """Whether what looks like an outage may be the fault of a job: it looked so too often, and only
+    once an outcome was being written. A `meta` above `max_allowed_packet` ends a MySQL session.
+    """
+    if connections[alias].in_atomic_block:
+        return False
+    return max(job.write_tried for job in jobs) >= SUSPICIOUS
+
+
+def write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
+    """Write how jobs ended, inside the caller's transaction; return those whose claim still held.
+
+    One guarded UPDATE per job, one INSERT for the job rows that are kept; two more if some have
+    failed for good and somebody is to be told.
+    """
+    ended: list[OperationJob] = []
+    landed: list[OperationJob] = []
+    for job in jobs:
+        if _end(job, alias):
+            ended.append(job)
+        elif _has_landed(job, alias):
+            landed.append(job)
+    # What has landed has its row already: both were in one transaction.
+    kept = [job for job in ended if job.is_worth_a_row]
     # After the guard, so that a lost claim leaves no history of an attempt that does not count.
     new = [job for job in kept if not job.has_row]
     for job in new:
@@ -76,7 +126,16 @@ def _write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
     for job in kept:
         if job.has_row:
             job.store()
-    return held
+    give_notice(ended, alias)
+    return ended + landed
+
+
+def _write_bare(job: OperationJob, alias: str) -> bool:
+    """Write how a job ended without its history; return whether its claim still held."""
+    if _end(job, alias):
+        give_notice([job], alias)
+        return True
+    return _has_landed(job, alias)
 
 
 def _groups(jobs: Sequence[OperationJob]) -> Iterator[list[OperationJob]]:
@@ -98,6 +157,7 @@ def _end(job: OperationJob, alias: str) -> bool:
     from operator_app.models.operation import Operation
 
     outcome = job.ending
+    job.write_tried += 1
     assert outcome is not None and job.ended_at is not None, f"{job} has not been run"
     changes = outcome.changes(job.ended_at)
     if outcome.counter is not None:
@@ -107,6 +167,23 @@ def _end(job: OperationJob, alias: str) -> bool:
         pk=job.operation_id, attempts=job.number, operator_id=job.operation.operator_id
     )
     return bool(fence.update(**changes))
+
+
+def _has_landed(job: OperationJob, alias: str) -> bool:
+    """Whether an earlier try to write this outcome was committed, though the answer got lost."""
+    from operator_app.models.operation import Operation
+
+    if job.write_tried < 2 or job.ending is None or job.ended_at is None:
+        return False
+    if job.is_worth_a_row:
+        history = OperationJob.objects.using(alias).filter(ended_at=job.ended_at)
+        own = history.filter(operation_id=job.operation_id, number=job.number, outcome=job.outcome)
+        if own.exists():
+            return True
+    values = {name: value for name, value in job.ending.changes(job.ended_at).items() if value}
+    row = Operation.all_objects.using(alias).filter(pk=job.operation_id, attempts=job.number)
+    # A release at the old time leaves nothing behind but its history.
+    return bool(values) and row.filter(**values).exists()
 
 
 def _log(jobs: Sequence[OperationJob], held: Sequence[OperationJob]) -> None:

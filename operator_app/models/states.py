@@ -43,6 +43,18 @@ def stuck(now: datetime) -> Q:
     return STARTED & (deserted | overran | abandoned)
 
 
+def deserted(now: datetime) -> Q:
+    """Started, not ended, and free to be rescued: its operator was declared lost or is gone; or it
+    was started by hand and is long overdue. Death is a recorded fact here, not a judgement.
+    """
+    held = OperatorProcess.objects.filter(lost_at__isnull=True, pk=OuterRef("operator_id"))
+    left = Q(operator__isnull=False) & ~Exists(held)
+    overdue = Q(operator__isnull=True) & (
+        Q(times_out_at__lt=now) | Q(times_out_at__isnull=True, started_run_at__lt=now - BY_HAND_FOR)
+    )
+    return STARTED & (left | overdue)
+
+
 def running(now: datetime) -> Q:
     """Started, not ended, its operator alive, within its time."""
     alive = OperatorProcess.objects.alive(now).filter(pk=OuterRef("operator_id"))
@@ -74,8 +86,33 @@ def _is_stuck(operation: Operation, now: datetime) -> bool:
         return True
     if operation.operator_id is None:
         return operation.times_out_at is None and operation.started_run_at < now - BY_HAND_FOR
-    try:
-        operator = operation.operator
-    except OperatorProcess.DoesNotExist:
-        return True
+    operator = operator_of(operation)
     return operator is None or not operator.is_alive(now)
+
+
+def stuck_reason(operation: Operation) -> str:
+    """Return why a started operation does not get on, as a sentence for people. At most one query,
+    for its operator.
+    """
+    if operation.operator_id is None:
+        return "it was started by hand and has not ended in time"
+    operator = operator_of(operation)
+    if operator is None:
+        return "its operator process is gone"
+    if operation.times_out_at is not None and operator.lost_at is None:
+        return f"it should have ended by {operation.times_out_at:%H:%M:%S}"
+    return f"operator {operator} gave no heartbeat since {operator.heartbeat_at:%H:%M:%S}"
+
+
+def operator_name(operation: Operation) -> str:
+    """Return "host:pid" of the operator that holds an operation; empty if it is gone."""
+    operator = operator_of(operation)
+    return "" if operator is None else str(operator)
+
+
+def operator_of(operation: Operation) -> OperatorProcess | None:
+    """Return the operator that holds an operation; None if its row is gone. At most one query."""
+    try:
+        return operation.operator
+    except OperatorProcess.DoesNotExist:
+        return None

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from django.db import OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 T = TypeVar("T")
 
 TRIES: Final = 5
 _RETRIED_SQLSTATES: Final = {"40P01", "40001"}
-_RETRIED_MYSQL_ERRORS: Final = {1205, 1213}
+_RETRIED_MYSQL_ERRORS: Final = {1020, 1205, 1213}
+_READ_ONLY: Final = "25006"
+"""The SQLSTATE of a write on a PostgreSQL that is a standby, or has become one."""
 
 
 @contextmanager
@@ -63,3 +65,12 @@ def lost_to_another(error: BaseException) -> bool:
     if getattr(cause, "sqlstate", None) in _RETRIED_SQLSTATES:
         return True
     return bool(error.args) and error.args[0] in _RETRIED_MYSQL_ERRORS
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says nothing about what was written, but that the database cannot be written
+    now: it is gone, locked, full, or read-only.
+    """
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return True
+    return getattr(error.__cause__, "sqlstate", None) == _READ_ONLY

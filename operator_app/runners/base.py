@@ -28,6 +28,16 @@ class Runner(ABC):
     def free(self) -> int:
         """How many jobs it could start at this moment."""
 
+    @property
+    @abstractmethod
+    def running(self) -> list[OperationJob]:
+        """The jobs whose `run()` has begun and has not returned."""
+
+    @property
+    @abstractmethod
+    def held(self) -> list[OperationJob]:
+        """The jobs that were submitted and not yet handed to `done`, taken back or abandoned."""
+
     @abstractmethod
     def submit(self, job: OperationJob) -> None:
         """Run a job, soon. Called from the operator's main thread only."""

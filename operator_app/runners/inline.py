@@ -14,11 +14,22 @@ class InlineRunner(Runner):
 
     def __init__(self, done: Done) -> None:
         super().__init__(1, done)
+        self._current: OperationJob | None = None
 
     @property
     def free(self) -> int:
         """One: it is only asked when it is idle."""
         return 1
+
+    @property
+    def running(self) -> list[OperationJob]:
+        """The job that is running, as other threads see it."""
+        return [job for job in (self._current,) if job is not None]
+
+    @property
+    def held(self) -> list[OperationJob]:
+        """The job that is running."""
+        return self.running
 
     def submit(self, job: OperationJob) -> None:
         """Run the job before returning.
@@ -26,10 +37,12 @@ class InlineRunner(Runner):
         Raises:
             KeyboardInterrupt: after the job, released, was handed to `done`.
         """
+        self._current = job
         try:
             job.run(interruptible=True)
             self.done(job)
         finally:
+            self._current = None
             tidy()
         if isinstance(job.error, KeyboardInterrupt) and job.outcome == "released":
             raise job.error

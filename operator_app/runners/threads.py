@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from operator_app import log
 from operator_app.models import OperationJob
-from operator_app.models.connections import reset, tidy
+from operator_app.models.connections import freshen, reset, tidy
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.runners.base import Done, Runner
 
@@ -44,6 +44,18 @@ class ThreadRunner(Runner):
         """The threads that have nothing to do."""
         with self._lock:
             return max(0, self.capacity - len(self._waiting) - len(self._running))
+
+    @property
+    def running(self) -> list[OperationJob]:
+        """The jobs that threads are running."""
+        with self._lock:
+            return list(self._running.values())
+
+    @property
+    def held(self) -> list[OperationJob]:
+        """The jobs that wait for a thread or have one."""
+        with self._lock:
+            return [*self._waiting.values(), *self._running.values()]
 
     def submit(self, job: OperationJob) -> None:
         """Hand the job to a free thread."""
@@ -93,6 +105,7 @@ class ThreadRunner(Runner):
             with self._lock:
                 self._busy += 1
             try:
+                freshen()
                 work()
             except BaseException:
                 # Jobs and hooks catch their own errors: this one is the engine's, and the thread

@@ -29,6 +29,14 @@ class Slots(Runner):
     def free(self) -> int:
         return self.capacity - len(self.jobs)
 
+    @property
+    def held(self) -> list[OperationJob]:
+        return self.jobs
+
+    @property
+    def running(self) -> list[OperationJob]:
+        return []
+
     def submit(self, job: OperationJob) -> None:
         self.jobs.append(job)
 
@@ -166,6 +174,46 @@ def test_what_others_hold_is_looked_for_again_soon(
     monkeypatch.setattr(OperationQuerySet, "claim", lambda *args, **options: [])
     assert CONTENDED / 2 <= dispatch.run() <= CONTENDED * 1.5
     assert not dispatch.found_nothing
+
+
+def suspect(**columns: Any) -> Operation:
+    """A due operation that an operator died with."""
+    operation = Tick.dispatch(**columns)
+    Operation.all_objects.filter(pk=operation.pk).update(crashes=1)
+    return operation
+
+
+def test_suspects_go_to_the_quarantine(heartbeat: Heartbeat, slots: dict[str, Slots]) -> None:
+    """An operation that an operator died with is claimed as any other, but runs in quarantine."""
+    quarantine = Slots(100)
+    dispatch = Dispatch("default", heartbeat=heartbeat, runners=slots, quarantine=quarantine)
+    guilty, innocent = suspect(), Tick.dispatch()
+    dispatch.run()
+    assert (quarantine.ids, slots["threads"].ids) == ([guilty.pk], [innocent.pk])
+
+
+def test_a_full_quarantine_holds_nobody_up(heartbeat: Heartbeat, slots: dict[str, Slots]) -> None:
+    """While the quarantine is taken suspects stay due, however high their priority; others run,
+    and the operator does not spin."""
+    quarantine = Slots(0)
+    dispatch = Dispatch("default", heartbeat=heartbeat, runners=slots, quarantine=quarantine)
+    waits, innocent = suspect(priority=9), Tick.dispatch()
+    assert dispatch.run() == 0
+    assert slots["threads"].ids == [innocent.pk]
+    assert dispatch.run() > CONTENDED * 2
+    assert Operation.objects.due().get().pk == waits.pk
+    quarantine.capacity = 1
+    dispatch.run()
+    assert quarantine.ids == [waits.pk]
+
+
+def test_without_a_quarantine_suspects_run_where_others_do(
+    dispatch: Dispatch, slots: dict[str, Slots]
+) -> None:
+    """`run_due` has no quarantine: there a suspect is an operation as any other."""
+    operation = suspect()
+    dispatch.run()
+    assert slots["threads"].ids == [operation.pk]
 
 
 def test_set_aside(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -62,6 +66,26 @@ class Hold(Operation):
                 raise TimeoutError(f"{gate} did not appear")
             time.sleep(0.01)
         Entry.write(self, "ended")
+
+
+class HoldAside(Hold):
+    """The same without the database: its ledger is a file beside the gate."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(max_attempts=1)
+
+    def run(self) -> None:
+        """Write "begun", wait, write "ended"."""
+        gate, deadline = Path(self.path), time.monotonic() + PATIENCE
+        with gate.with_suffix(".ledger").open("a") as ledger:
+            print(self.pk, "begun", file=ledger, flush=True)
+            while not gate.exists():
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{gate} did not appear")
+                time.sleep(0.01)
+            print(self.pk, "ended", file=ledger, flush=True)
 
 
 class HoldInline(Hold):
@@ -240,3 +264,83 @@ class BadExitInline(BadExit):
         proxy = True
 
     policy = Policy(runner="inline")
+
+
+class Unportable(Exception):
+    """An error that cannot be handed to another process."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+        self.hold = threading.Lock()
+
+
+class Deed(Mixed):
+    """Does to its process what `ending` says."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(max_attempts=1, keep_jobs="all", backoff=[0.01])
+
+    def run(self) -> None:
+        """Do it, after a line in the ledger that says in which process."""
+        Entry.write(self, str(os.getpid()))
+        what, _, value = self.ending.partition(" ")
+        match what:
+            case "exit":
+                os._exit(int(value))
+            case "signal":
+                os.kill(os.getpid(), int(value))
+                time.sleep(PATIENCE)
+            case "unportable":
+                raise Unportable("not", "here")
+            case "fail":
+                raise LookupError("no such customer")
+            case "stop":
+                self.stop("not yet", delay=100)
+            case "cancel":
+                self.cancel("not needed")
+            case "meta":
+                self.job.meta["what"] = threading.Lock()
+            case "tell":
+                logging.getLogger("deeds").warning("told")
+                self.job.meta["told"] = True
+                self.progress(3, 4, "nearly")
+            case "child":
+                # A program that an operation starts can be ended as usual.
+                sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+                sleeper.terminate()
+                self.job.meta["code"] = sleeper.wait(PATIENCE)
+            case "wait":
+                time.sleep(PATIENCE)
+            case "eat":
+                EATEN.append(bytearray(int(value) * 1024 * 1024))
+
+    def errored(self, error: BaseException, will_retry: bool) -> None:
+        """Note it."""
+        Entry.write(self, "errored")
+
+    def succeeded(self) -> None:
+        """Note it."""
+        Entry.write(self, "succeeded")
+
+
+EATEN: list[bytearray] = []
+
+
+class AtomicDeed(Deed):
+    """The same, its effects and its outcome in one transaction."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(atomic=True)
+
+
+class LeftDeed(Deed):
+    """The same, left as it is if its operator dies."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(on_stuck="leave")

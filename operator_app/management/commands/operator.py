@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -14,21 +18,22 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from operator_app import log
 from operator_app.process import SIGNALS, Operator
+from operator_app.recycling import Limits
+from operator_app.supervisor import Supervisor, command_line
 from operator_app.validation import check_queue
 
 
 class Command(BaseCommand):
-    """Starts an operator, and ends with it."""
+    """Starts an operator, or a parent of several, and ends with it."""
 
     requires_system_checks = []  # handle() runs them, and knows what an outage is
     help = "Run operations when they are due, until SIGTERM or Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument(
-            "--once", action="store_true", help="run what is due, then leave, instead of waiting"
-        )
-        parser.add_argument(
+        add = parser.add_argument
+        add("--once", action="store_true", help="run what is due, then leave, instead of waiting")
+        add(
             "--queue",
             action="append",
             type=_queue,
@@ -37,47 +42,70 @@ class Command(BaseCommand):
             dest="queues",
             help="serve this queue only; may be given more than once (default: all queues)",
         )
-        parser.add_argument(
+        add(
             "--threads",
             type=_count,
             metavar="N",
             help="how many operations to run at once (default: OPERATOR['THREADS'])",
         )
-        parser.add_argument(
+        add(
+            "--processes",
+            type=_count,
+            metavar="N",
+            help="run N operator processes under one parent (default: one, without a parent)",
+        )
+        add(
             "--grace",
             type=_seconds,
             metavar="S",
             help="seconds that running operations get after SIGTERM (default: OPERATOR['GRACE'])",
         )
-        parser.add_argument(
+        add("--max-operations", type=_count, metavar="N", help="leave after N operations")
+        add("--max-seconds", type=_seconds, metavar="S", help="leave after S seconds")
+        add("--max-rss", type=_size, metavar="MIB", help="leave when taking MIB of memory")
+        add(
             "--database",
             default=DEFAULT_DB_ALIAS,
             metavar="ALIAS",
             help="the database that the operations are in",
         )
+        add("--supervised", type=UUID, metavar="UUID", help=argparse.SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the operator."""
         if options["database"] not in connections:
             known = ", ".join(connections)
             raise CommandError(f"There is no database {options['database']!r} (known: {known}).")
+        if options["processes"] and options["once"]:
+            raise CommandError("--processes keeps operators running; it does not go with --once.")
         log.to_terminal(_LEVELS[options["verbosity"]])
         try:
             self._check(wait=not options["once"])
-            operator = Operator(
-                database=options["database"],
-                queues=options["queues"],
-                threads=options["threads"],
-                grace=options["grace"],
-                once=options["once"],
-            )
-            ran = operator.run()
+            self._run(options)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(f"The database cannot be used: {str(error).strip()}") from error
         finally:
             self._be_deaf()
+
+    def _run(self, options: dict[str, Any]) -> None:
+        if options["processes"] and not options["supervised"]:
+            command = command_line(sys.argv[2:])
+            database = options["database"]
+            sys.exit(Supervisor(options["processes"], command=command, database=database).run())
+        operator = Operator(
+            database=options["database"],
+            queues=options["queues"],
+            threads=options["threads"],
+            grace=options["grace"],
+            once=options["once"],
+            limits=Limits(options["max_operations"], options["max_seconds"], options["max_rss"]),
+            identity=options["supervised"],
+        )
+        if options["supervised"]:
+            _listen_to_parent(operator.stop)
+        ran = operator.run()
         if operator.gave_up:
             sys.exit(1)
         if options["once"]:
@@ -101,6 +129,20 @@ class Command(BaseCommand):
 _LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
 
 
+def _listen_to_parent(stop: Callable[[int], None]) -> None:
+    """Call `stop` when the parent says so on standard input, once for each byte, or is gone."""
+
+    def listen() -> None:
+        told = 0
+        # Not sys.stdin: the interpreter cannot end while a thread holds its lock.
+        while said := os.read(0, 1024):
+            told += len(said)
+            stop(told)
+        stop(1)
+
+    threading.Thread(target=listen, name="parent-watch", daemon=True).start()
+
+
 def _queue(text: str) -> str:
     try:
         return check_queue(text)
@@ -115,11 +157,19 @@ def _count(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    problem = argparse.ArgumentTypeError(f"a number of seconds, at least 0, not {text!r}")
+    return _number(text, "a number of seconds, at least 0", least=0.0)
+
+
+def _size(text: str) -> float:
+    return _number(text, "a number of MiB, at least 1", least=1.0)
+
+
+def _number(text: str, wanted: str, *, least: float) -> float:
+    problem = argparse.ArgumentTypeError(f"{wanted}, not {text!r}")
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
         raise problem from None
-    if not 0 <= seconds < float("inf"):
+    if not least <= number < float("inf"):
         raise problem
-    return seconds
+    return number

@@ -93,6 +93,16 @@ class Migration(migrations.Migration):
             bases=("operator_app.operation",),
         ),
         migrations.CreateModel(
+            name="HoldAside",
+            fields=[],
+            options={
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("work.hold",),
+        ),
+        migrations.CreateModel(
             name="HoldInline",
             fields=[],
             options={

@@ -1,0 +1,100 @@
+"""Find operations whose operator is dead, and turn each into an ordinary outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from operator_app import clock, conf, log
+from operator_app.duties.base import Duty
+from operator_app.duties.heartbeat import Heartbeat
+from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models.rescues import rescued, take_over_rows
+
+BATCH: Final = 500
+"""How many operations are rescued in one transaction at most."""
+
+
+def rescue_deserted(database: str, now: datetime, recorded: Callable[[OperationJob], None]) -> None:
+    """Rescue every operation whose operator was declared lost or is gone, batch by batch.
+
+    Args:
+        database: the alias of the operations' database.
+        now: the database's time.
+        recorded: called with each job whose rescue was written.
+    """
+    operations = Operation.all_objects.using(database)
+    last = 0
+    while True:
+        deserted = operations.deserted(now).filter(pk__gt=last).order_by("pk")
+        batch = list(deserted.select_related("operator")[:BATCH])
+        jobs = [job for operation in batch if (job := rescued(operation)) is not None]
+        take_over_rows(jobs, database)
+        for job in operations.record(jobs):
+            recorded(job)
+        if len(batch) < BATCH:
+            return
+        last = batch[-1].pk
+
+
+def rescue_operator(database: str, identity: UUID) -> None:
+    """Declare an operator lost that is known to be dead, and rescue what it held.
+
+    Raises:
+        DatabaseError: if the database is away.
+    """
+    now = clock.now(database)
+    processes = OperatorProcess.objects.using(database).filter(uuid=identity)
+    if processes.filter(lost_at__isnull=True).update(lost_at=now):
+        rescue_deserted(database, now, OperationJob.call_hooks)
+
+
+class Rescue(Duty):
+    """Declares operators lost that give no sign of life, and rescues what they held.
+
+    Every operator does it; there is no leader. Each step is guarded, so two rescuers never act
+    twice. One judges others only while its own heartbeat has been steady for a whole timeout: an
+    outage, in which nobody can beat, must not make everybody declare everybody dead.
+
+    Args:
+        database: the alias of the operations' database.
+        heartbeat: this operator's own.
+        recorded: called with each job whose rescue was written, to call its hooks.
+    """
+
+    def __init__(
+        self, database: str, *, heartbeat: Heartbeat, recorded: Callable[[OperationJob], None]
+    ) -> None:
+        self._database = database
+        self._heartbeat = heartbeat
+        self._recorded = recorded
+
+    def run(self) -> float:
+        """Declare, rescue, tidy up; return when the next operator could be dead.
+
+        Two queries if all is well: the operators, and what belongs to none that lives.
+        """
+        interval = conf.get().HEARTBEAT.interval
+        if not self._heartbeat.is_steady:
+            return interval
+        now = clock.now(self._database)
+        processes = OperatorProcess.objects.using(self._database)
+        for process in processes.expired(now):
+            if process.declare_lost(now):
+                log.logger.error(
+                    "Operator %s has given no heartbeat since %s; what it held is rescued.",
+                    process,
+                    process.heartbeat_at.isoformat(" ", "seconds"),
+                    extra={"action": "operator_lost", "operator": str(process.uuid)},
+                )
+        rescue_deserted(self._database, now, self._recorded)
+        processes.forget_lost(now)
+        return self._until_next(interval, now)
+
+    def _until_next(self, interval: float, now: datetime) -> float:
+        others = OperatorProcess.objects.using(self._database).next_expiry()
+        if others is None:
+            return interval
+        return min(interval, max(0.05, (others - now).total_seconds() + 0.01))

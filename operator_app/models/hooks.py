@@ -1,0 +1,106 @@
+"""What is called around an attempt: the hooks of the kind, and the signals. None changes anything:
+an error in one is logged, and the outcome stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.dispatch import Signal
+
+from operator_app import log, signals
+from operator_app.models import kinds
+from operator_app.outcomes import Finished
+from operator_app.reports import ErrorReport
+
+if TYPE_CHECKING:
+    from operator_app.models.job import OperationJob
+    from operator_app.models.operation import Operation
+
+
+def claimed(job: OperationJob) -> None:
+    """Call `queued()` and send `operation_claimed`. One query if there is somebody to hear it."""
+    model = kinds.model_of(job.operation.kind_id, job.alias)
+    if model is None:
+        return
+    if kinds.overrides(model, "queued"):
+        _call("queued", job, lambda: job.load().queued())
+    _send(signals.operation_claimed, model, job)
+
+
+def started(job: OperationJob) -> None:
+    """Send `operation_started`."""
+    if job.instance is not None:
+        _send(signals.operation_started, type(job.instance), job)
+
+
+def has_ending_hook(job: OperationJob) -> bool:
+    """Whether anybody wants to know how the job ended. No queries."""
+    model = kinds.model_of(job.operation.kind_id, job.alias)
+    listened = model is not None and signals.operation_ended.has_listeners(model)
+    return listened or _ending_hook(job) is not None
+
+
+def ended(job: OperationJob) -> None:
+    """Call `succeeded()` or `errored()`, and send `operation_ended`."""
+    name, outcome, error = _ending_hook(job), job.ending, job.error
+    if name == "succeeded":
+        _call(name, job, lambda: job.load().succeeded())
+    elif name == "errored" and outcome is not None and error is not None:
+        will_retry = not outcome.ended
+        _call(name, job, lambda: job.load().errored(error, will_retry))
+    model = kinds.model_of(job.operation.kind_id, job.alias)
+    if model is not None:
+        _send(signals.operation_ended, model, job, outcome=outcome)
+
+
+def _ending_hook(job: OperationJob) -> str | None:
+    model = kinds.model_of(job.operation.kind_id, job.alias)
+    if model is None or job.ending is None:
+        return None
+    if isinstance(job.ending, Finished):
+        name = "succeeded"
+    elif job.ending.report is not None:
+        name = "errored"
+    else:
+        return None
+    return name if kinds.overrides(model, name) else None
+
+
+def _send(signal: Signal, sender: type, job: OperationJob, **facts: Any) -> None:
+    if not signal.has_listeners(sender):
+        return
+    answers = signal.send_robust(sender, operation=_instance(job), job=job, **facts)
+    for listener, answer in answers:
+        if isinstance(answer, Exception):
+            name = getattr(listener, "__qualname__", listener)
+            _log_error("receiver_raised", f"the receiver {name}", job, answer)
+
+
+def _instance(job: OperationJob) -> Operation:
+    """Return the operation as an instance of its kind; of `Operation` if it cannot be loaded."""
+    try:
+        return job.load()
+    except Exception:
+        return job.operation
+
+
+def _call(name: str, job: OperationJob, hook: Callable[[], None]) -> None:
+    try:
+        hook()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _log_error(f"{name}_raised", f"its hook {name}()", job, error)
+
+
+def _log_error(action: str, what: str, job: OperationJob, error: BaseException) -> None:
+    log.logger.error(
+        "%s: %s raised %s; the outcome stands.",
+        job,
+        what,
+        ErrorReport.of(error),
+        exc_info=error,
+        extra=log.facts(action, job),
+    )

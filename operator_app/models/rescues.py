@@ -1,0 +1,62 @@
+"""What becomes of an operation whose operator is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from operator_app.decision import decide_crash
+from operator_app.exceptions import OperatorLost
+from operator_app.models import attempts, kinds, states
+from operator_app.models.job import OperationJob
+from operator_app.models.operation import Operation
+from operator_app.outcomes import Failed, Outcome, Released
+from operator_app.reports import ErrorReport
+
+_BEGUN: Final = (
+    "id",
+    "log",
+    "meta",
+    "progress_done",
+    "progress_total",
+    "progress_message",
+    "stack",
+)
+
+
+def take_over_rows(jobs: Sequence[OperationJob], alias: str) -> None:
+    """Let jobs complete the rows that their attempts have begun, with progress say. One query."""
+    claims = {(job.operation_id, job.number): job for job in jobs}
+    ids = [job.operation_id for job in jobs]
+    for row in OperationJob.objects.using(alias).filter(operation__in=ids) if ids else ():
+        job = claims.get((row.operation_id, row.number))
+        if job is not None:
+            job.has_row = True
+            for name in _BEGUN:
+                setattr(job, name, getattr(row, name))
+
+
+def rescued(operation: Operation) -> OperationJob | None:
+    """Return the job of a deserted operation, with what becomes of it; None if it is left as it is:
+    its policy says so, or this process does not know its kind. No queries.
+    """
+    alias = operation._alias
+    model = kinds.model_of(operation.kind_id, alias)
+    if model is None:
+        return None
+    error = OperatorLost(states.stuck_reason(operation))
+    outcome: Outcome | None
+    if operation.operator_id is None:
+        outcome = Failed(str(error), error=ErrorReport.of(error), crashed=True)
+    elif operation.crashes and operation.begun_run_at is None:
+        # A suspect waiting for its turn: what began is written down before it does.
+        outcome = Released("its operator died before it had begun")
+    else:
+        policy = model.resolved_policy()
+        outcome = decide_crash(error, operation, attempts.past(operation), policy)
+    if outcome is None:
+        return None
+    job = OperationJob.of(operation, operator=states.operator_name(operation))
+    job.error = error
+    job.end_as(outcome)
+    return job

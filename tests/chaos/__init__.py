@@ -1,0 +1,1 @@
+"""Operators that are killed, paused, lied to and poisoned: nothing may be lost, nothing doubled."""

@@ -1,0 +1,221 @@
+"""Finding operators that are dead, and rescuing what they held."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from operator_app import clock
+from operator_app.duties import Heartbeat, Rescue
+from operator_app.duties.rescue import rescue_deserted, rescue_operator
+from operator_app.models import Operation, OperationJob, OperatorProcess
+from tests.kinds.models import Hooked, Scripted
+from tests.models.tools import claimed_job, nothing, scripted, stored
+from tests.processes import poll
+from tests.work.models import LeftDeed, Tick
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+second = timedelta(seconds=1)
+
+
+@pytest.fixture
+def other(db: None) -> OperatorProcess:
+    """An operator whose last sign of life is too old."""
+    now = clock.now()
+    return OperatorProcess.objects.create(
+        hostname="elsewhere",
+        pid=77,
+        version="0",
+        capacity=1,
+        started_at=now - 100 * second,
+        heartbeat_at=now - 40 * second,
+        alive_until=now - 10 * second,
+    )
+
+
+@pytest.fixture
+def recorded() -> list[OperationJob]:
+    return []
+
+
+@pytest.fixture
+def rescue(
+    heartbeat: Heartbeat, recorded: list[OperationJob], monkeypatch: pytest.MonkeyPatch
+) -> Rescue:
+    """A rescuer whose own heartbeat is steady."""
+    monkeypatch.setattr(Heartbeat, "is_steady", True)
+    return Rescue("default", heartbeat=heartbeat, recorded=recorded.append)
+
+
+def held_by(operator: OperatorProcess, kind: Callable[..., Operation] = Tick.dispatch) -> Operation:
+    operation = kind()
+    claimed_job(operation, operator)
+    return operation
+
+
+def test_what_a_dead_operator_held_is_due_again(
+    rescue: Rescue, other: OperatorProcess, recorded: list[OperationJob], caplog: Any
+) -> None:
+    """The death is recorded, what it held has crashed once and is due at once, and the log says so
+    once."""
+    operation = held_by(other)
+    rescue.run()
+    other.refresh_from_db()
+    assert other.lost_at is not None
+    row = stored(operation)
+    assert (row.crashes, row.failures, row.attempts) == (1, 0, 1)
+    assert (row.started_run_at, row.begun_run_at, row.operator_id) == (None, None, None)
+    assert row.state == "due"
+    assert [job.operation_id for job in recorded] == [operation.pk]
+    history = OperationJob.objects.get()
+    assert (history.outcome, history.operator, history.number) == ("retried", "elsewhere:77", 1)
+    assert "gave no heartbeat since" in history.message
+    (line,) = [each for each in caplog.records if getattr(each, "action", "") == "operator_lost"]
+    assert "elsewhere:77" in line.getMessage()
+
+
+def test_the_living_are_left_alone(
+    rescue: Rescue, heartbeat: Heartbeat, recorded: list[OperationJob]
+) -> None:
+    """What a living operator holds is its own, however long it takes."""
+    assert heartbeat.process is not None
+    mine = held_by(heartbeat.process)
+    Operation.all_objects.update(started_run_at=clock.now() - timedelta(days=9))
+    rescue.run()
+    assert stored(mine).operator_id == heartbeat.process.pk
+    assert recorded == []
+
+
+def test_rescue_twice_is_rescue_once(
+    rescue: Rescue, other: OperatorProcess, recorded: list[OperationJob]
+) -> None:
+    """A second look finds nothing to do, and a second rescuer of the same rows is too late."""
+    operation = held_by(other)
+    rescue.run()
+    rescue.run()
+    assert len(recorded) == 1
+    assert stored(operation).crashes == 1
+
+
+def test_two_rescuers_of_the_same_row(other: OperatorProcess) -> None:
+    """Of two that have read the same deserted row only one writes."""
+    from operator_app.models.rescues import rescued
+
+    operation = held_by(other)
+    other.declare_lost(clock.now())
+    rows = [Operation.all_objects.select_related("operator").get() for _ in range(2)]
+    jobs = [rescued(row) for row in rows]
+    written = [Operation.all_objects.record([job]) for job in jobs if job is not None]
+    assert [len(each) for each in written] == [1, 0]
+    assert stored(operation).crashes == 1
+
+
+def test_nobody_is_judged_by_one_that_was_away_itself(
+    rescue: Rescue, other: OperatorProcess, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """A rescuer that has not beaten without a gap for a whole timeout declares nobody dead, and
+    looks again after an interval."""
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 2, "timeout": 9}}
+    monkeypatch.setattr(Heartbeat, "is_steady", False)
+    operation = held_by(other)
+    assert rescue.run() == 2
+    other.refresh_from_db()
+    assert other.lost_at is None
+    assert stored(operation).operator_id == other.pk
+
+
+def test_a_heartbeat_is_steady_after_one_timeout(settings: Any, transactional_db: None) -> None:
+    """Beats without a gap for a whole timeout make it steady; a failure begins it anew."""
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 0.05, "timeout": 0.4}}
+    heartbeat = Heartbeat("default", queues=[], capacity=1)
+    assert not heartbeat.is_steady
+    heartbeat.start()
+    try:
+        assert not heartbeat.is_steady
+        poll(lambda: heartbeat.is_steady, 20, "the heartbeat to be steady")
+        heartbeat._note_failure(RuntimeError("away"))
+        assert not heartbeat.is_steady
+    finally:
+        heartbeat.stop()
+
+
+def test_one_whose_row_is_gone_is_rescued_too(
+    rescue: Rescue, other: OperatorProcess, heartbeat: Heartbeat
+) -> None:
+    """Operations of an operator without a row belong to nobody; no death need be declared."""
+    operation = held_by(other)
+    OperatorProcess.objects.filter(pk=other.pk).delete()
+    rescue.run()
+    row = stored(operation)
+    assert (row.crashes, row.operator_id) == (1, None)
+    assert OperationJob.objects.get().message == "its operator process is gone"
+
+
+def test_what_is_to_be_left_is_left(rescue: Rescue, other: OperatorProcess) -> None:
+    """With `on_stuck="leave"` the row stays claimed and stuck, for a person to decide."""
+    operation = held_by(other, LeftDeed.dispatch)
+    neighbour = held_by(other)
+    rescue.run()
+    row = stored(operation)
+    assert (row.crashes, row.state, row.operator_id) == (0, "stuck", other.pk)
+    assert stored(neighbour).state == "due"
+
+
+def test_more_than_one_batch(
+    rescue: Rescue, other: OperatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are rescued, batch by batch, also when some of each batch are to be left."""
+    monkeypatch.setattr("operator_app.duties.rescue.BATCH", 3)
+    left = [held_by(other, LeftDeed.dispatch) for _ in range(4)]
+    ticks = [held_by(other) for _ in range(7)]
+    rescue.run()
+    assert {stored(operation).state for operation in ticks} == {"due"}
+    assert {stored(operation).state for operation in left} == {"stuck"}
+
+
+def test_hooks_of_the_rescued(other: OperatorProcess) -> None:
+    """errored() hears of a crash, and that it will be tried again."""
+    Scripted.forget()
+    operation = scripted(nothing, kind=Hooked)
+    claimed_job(operation, other)
+    other.declare_lost(clock.now())
+    rescue_deserted("default", clock.now(), OperationJob.call_hooks)
+    ((name, pk, error, will_retry),) = Scripted.hooks
+    assert (name, pk, will_retry) == ("errored", operation.pk, True)
+    assert "elsewhere:77" in str(error)
+
+
+def test_a_parent_rescues_without_waiting(heartbeat: Heartbeat) -> None:
+    """An operator that is known to be dead is declared lost though its heartbeat is fresh."""
+    process = heartbeat.process
+    assert process is not None
+    operation = held_by(process)
+    rescue_operator("default", process.uuid)
+    assert stored(operation).state == "due"
+    assert OperatorProcess.objects.get().lost_at is not None
+    rescue_operator("default", process.uuid)
+    rescue_operator("default", uuid.uuid4())
+    assert stored(operation).crashes == 1
+
+
+def test_the_delay_is_until_the_next_death(rescue: Rescue, settings: Any) -> None:
+    """It looks again when the first operator could be dead, and after an interval at the latest."""
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 5, "timeout": 15}}
+    assert rescue.run() == 5
+    OperatorProcess.objects.update(alive_until=clock.now() + 2 * second)
+    assert 1 < rescue.run() < 2.2
+
+
+def test_the_lost_are_forgotten_after_a_week(rescue: Rescue, other: OperatorProcess) -> None:
+    """Rows of lost operators are kept to look at, and deleted after seven days."""
+    OperatorProcess.objects.filter(pk=other.pk).update(lost_at=clock.now() - timedelta(days=6))
+    rescue.run()
+    assert OperatorProcess.objects.filter(pk=other.pk).exists()
+    OperatorProcess.objects.filter(pk=other.pk).update(lost_at=clock.now() - timedelta(days=8))
+    rescue.run()
+    assert not OperatorProcess.objects.filter(pk=other.pk).exists()

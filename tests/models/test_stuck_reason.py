@@ -1,0 +1,62 @@
+"""Why an operation does not get on, for people."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from operator_app import clock
+from operator_app.models import OperatorProcess
+from tests.kinds.models import Sweep
+from tests.models.conftest import Make
+from tests.models.tools import HOUR, claimed_job, stored, write
+
+pytestmark = pytest.mark.django_db
+
+
+def test_nothing_to_say(operator: OperatorProcess) -> None:
+    """An operation that is not stuck has no reason to be, without a query for one that waits."""
+    operation = Sweep.dispatch()
+    assert stored(operation).stuck_reason == ""
+    claimed_job(operation, operator)
+    assert stored(operation).stuck_reason == ""
+    write(operation, finished_run_at=clock.now())
+    assert stored(operation).stuck_reason == ""
+
+
+def test_a_silent_operator(make_operator: Make) -> None:
+    """It names host, process and last heartbeat, declared lost or not yet."""
+    now = clock.now()
+    operator = make_operator(alive_until=now, heartbeat_at=now - timedelta(seconds=30))
+    operation = Sweep.dispatch()
+    claimed_job(operation, operator)
+    beat = f"{operator.heartbeat_at:%H:%M:%S}"
+    said = f"operator host:1 gave no heartbeat since {beat}"
+    assert stored(operation).stuck_reason == said
+    operator.declare_lost(clock.now())
+    assert stored(operation).stuck_reason == said
+
+
+def test_no_operator_any_more(operator: OperatorProcess) -> None:
+    """Its row is gone, and so is what there was to say of it."""
+    operation = Sweep.dispatch()
+    claimed_job(operation, operator)
+    OperatorProcess.objects.all().delete()
+    assert stored(operation).stuck_reason == "its operator process is gone"
+
+
+def test_overran(operator: OperatorProcess) -> None:
+    """A living operator, but the time is up."""
+    operation = Sweep.dispatch()
+    claimed_job(operation, operator)
+    limit = clock.now() - HOUR
+    write(operation, times_out_at=limit)
+    assert stored(operation).stuck_reason == f"it should have ended by {limit:%H:%M:%S}"
+
+
+def test_by_hand(db: None) -> None:
+    """Nobody holds it, and it has taken too long."""
+    operation = Sweep.dispatch()
+    write(operation, started_run_at=clock.now() - 2 * HOUR, attempts=1)
+    assert "started by hand" in stored(operation).stuck_reason

@@ -1,0 +1,1 @@
+"""Databases that go away, hang, lock, fill up: the operator waits, and every outcome is written."""
