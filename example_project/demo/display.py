@@ -96,7 +96,7 @@ def summary_table(steps: Iterable[Step], found: dict[int, Operation]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, padding=0)
     table.add_column("Operation", no_wrap=True)
     table.add_column("State")
-    for heading in ("Attempts", "Failures", "Stops", "Took"):
+    for heading in ("Attempts", "Failures", "Stops", "Crashes", "Took"):
         table.add_column(heading, justify="right")
     table.add_column("Reason", overflow="fold")
     for step in steps:
@@ -104,7 +104,10 @@ def summary_table(steps: Iterable[Step], found: dict[int, Operation]) -> Table:
         table.add_row(
             step.name,
             state_text(now.state),
-            *(str(count) if count else "" for count in (now.attempts, now.failures, now.stops)),
+            *(
+                str(count) if count else ""
+                for count in (now.attempts, now.failures, now.stops, now.crashes)
+            ),
             took(now),
             now.reason,
         )

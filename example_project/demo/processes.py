@@ -47,6 +47,11 @@ def running(
         end(process)
 
 
+def kill(pid: int) -> None:
+    """End a process as a power cut would: it hears nothing and can do nothing more."""
+    os.kill(pid, signal.SIGKILL)
+
+
 def end(process: subprocess.Popen[bytes]) -> int:
     """Ask a process to end, and return its exit code. Killed if it takes too long, or on Ctrl-C."""
     if process.poll() is None:

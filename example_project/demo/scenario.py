@@ -43,6 +43,7 @@ class Step:
     becomes: str
     failures: int = 0
     stops: int = 0
+    crashes: int = 0
 
     @property
     def name(self) -> str:
@@ -51,13 +52,13 @@ class Step:
 
     def objection(self, now: Operation) -> str:
         """Return what is wrong with what became of the operation, or nothing."""
-        wanted = (self.becomes, self.failures, self.stops)
-        found = (now.state, now.failures, now.stops)
+        wanted = (self.becomes, self.failures, self.stops, self.crashes)
+        found = (now.state, now.failures, now.stops, now.crashes)
         if found == wanted:
             return ""
-        return "{}: {} with {} failures and {} stops, not {} with {} and {}".format(
-            self.name, *found, *wanted
-        )
+        return (
+            "{}: {} with {} failures, {} stops and {} crashes, not {} with {}, {} and {}"
+        ).format(self.name, *found, *wanted)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ def schedule() -> list[Step]:
         Step(SweepBaskets.dispatch(), "", "finished"),
         Step(RankUp.schedule(next_week, customer=ada, rank=reader), "Ada", "scheduled"),
     ]
+
+
+def slow() -> Step:
+    """Schedule the operation whose operator is going to be killed."""
+    return Step(ImportCatalogue.dispatch(), "again", "finished", crashes=1)
 
 
 def meanwhile() -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from operator_app.models import Operation, OperationJob
+from operator_app.models import Operation, OperationJob, OperatorProcess
 
 from .scenario import Step
 
@@ -68,6 +68,18 @@ def message(now: Operation, job: OperationJob | None) -> str:
     if job.exception_class:
         return f"{job.exception_class.rpartition('.')[2]}: {job.message}"
     return job.progress_message or job.message
+
+
+def operator_of(step: Step) -> OperatorProcess | None:
+    """Return the operator that holds the operation of a step now; None if none does."""
+    held = Operation.objects.started().filter(pk=step.operation.pk).select_related("operator")
+    return next((operation.operator for operation in held), None)
+
+
+def rescue_of(step: Step) -> OperationJob | None:
+    """Return the attempt that its operator did not survive, once that has been recorded."""
+    error = "operator_app.exceptions.OperatorLost"
+    return OperationJob.objects.filter(operation=step.operation.pk, exception_class=error).first()
 
 
 def all_ended(steps: Sequence[Step]) -> bool:

@@ -50,6 +50,7 @@ def test_the_demo_ends_by_itself_and_everything_became_what_it_should(tmp_path: 
     assert "the basket is already paid" in table
     assert "ZeroDivisionError" in table
     assert "exit code 0" in done.stdout
+    assert "kill -9" in done.stdout and "Rescued after" in done.stdout
     assert "make serve" in done.stdout
     assert "✗" not in done.stdout
 

@@ -46,6 +46,7 @@ class Demo:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.log = settings.VAR / "operator.log"
+        self.second_log = settings.VAR / "operators.log"
         self.problems: list[str] = []
 
     def run(self, *, flush: bool) -> None:
@@ -59,6 +60,8 @@ class Demo:
             self.console.print(f"  {news}")
         self.heading("Running: manage.py operator")
         self.operate(steps)
+        self.heading("A power cut: two operators, and kill -9 for the one that works")
+        steps.append(self.survive())
         self.report(steps)
 
     def operate(self, steps: Sequence[scenario.Step]) -> None:
@@ -84,6 +87,43 @@ class Demo:
         if code != 0:
             self.problems.append(f"The operator ended with code {code}, not 0.")
 
+    def survive(self) -> scenario.Step:
+        """Kill an operator in the middle of its work, and see that the work is done all the same.
+
+        The parent of the two notices at once. Without a parent, any other operator does when the
+        heartbeat of the dead one is too old: after 30 seconds, unless the settings say otherwise.
+        """
+        step = scenario.slow()
+        with (
+            processes.running(
+                "operator", "--processes", "2", partners_url="", log=self.second_log
+            ) as parent,
+            display.Board(self.console) as board,
+        ):
+            deadline = time.monotonic() + DEADLINE
+            killed = ""
+            rescued = False
+            while not watch.all_ended([step]):
+                glimpses = watch.glimpses([step])
+                board.show(glimpses)
+                if not killed and glimpses[0].done and (operator := watch.operator_of(step)):
+                    killed, died_at = str(operator), time.monotonic()
+                    processes.kill(operator.pid)
+                    board.console.print(f"  kill -9: operator {killed} is dead.")
+                elif killed and not rescued and (job := watch.rescue_of(step)):
+                    rescued = True
+                    after = time.monotonic() - died_at
+                    board.console.print(f"  Rescued after {after:.1f} s: {job.message}.")
+                if parent.poll() is not None or time.monotonic() > deadline:
+                    self.problems.append("The work of the killed operator was not done.")
+                    return step
+                time.sleep(0.05)
+            board.show(watch.glimpses([step]))
+            code = processes.end(parent)
+        if not rescued or code != 0:
+            self.problems.append(f"No rescue was seen, or the parent ended with {code}.")
+        return step
+
     def report(self, steps: Sequence[scenario.Step]) -> None:
         """Show what became of everything, and what to type next.
 
@@ -100,10 +140,11 @@ class Demo:
         self.problems += filter(None, (step.objection(found[step.operation.pk]) for step in steps))
         self.problems += [f"Not as expected: {e.text}" for e in effects if not e.as_expected]
         if self.problems:
-            last_lines = self.log.read_text(encoding="utf-8").splitlines()[-12:]
-            raise CommandError(
-                "\n".join([*self.problems, f"\nThe end of {self.log}:", *last_lines])
-            )
+            logs = [log for log in (self.log, self.second_log) if log.exists()]
+            for log in logs:
+                last_lines = log.read_text(encoding="utf-8").splitlines()[-12:]
+                self.problems += [f"\nThe end of {log}:", *last_lines]
+            raise CommandError("\n".join(self.problems))
         self.heading("What next")
         self.console.print(
             "  make serve    the admin at http://127.0.0.1:8000/admin/ with a live operator;\n"
