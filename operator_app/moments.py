@@ -1,4 +1,4 @@
-"""Arithmetic on moments that cannot overflow."""
+"""Arithmetic on moments that cannot overflow, and times in words."""
 
 from __future__ import annotations
 
@@ -18,3 +18,15 @@ def later(moment: datetime, seconds: float) -> datetime:
     except OverflowError:
         return last
     return min(result, last)
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration for people, in the unit that needs two digits or so.
+
+    >>> in_words(0.25), in_words(75), in_words(720), in_words(10_000), in_words(300_000)
+    ('0.25 s', '75 s', '12 min', '2.8 h', '3.5 days')
+    """
+    for unit, size, least in (("days", 86_400, 2), ("h", 3_600, 2), ("min", 60, 2)):
+        if seconds >= least * size:
+            return f"{float(f'{seconds / size:.2g}'):g} {unit}"
+    return f"{float(f'{seconds:.2g}'):g} s"

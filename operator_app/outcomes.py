@@ -44,8 +44,34 @@ class Outcome:
         """The column of the operation that grows by one, if one does."""
         return None
 
+    def if_aborted(self, why: str) -> Outcome | None:
+        """Return what takes its place if a person had asked for an abort; None if it stands.
+
+        The operation is not run again then, whatever its policy says.
+        """
+        return None
+
     def _stored_reason(self) -> str:
         return shortened(self.reason, REASON_LIMIT)
+
+
+@dataclass(frozen=True)
+class _Error(Outcome):
+    """There is an error behind it, which is counted."""
+
+    error: ErrorReport | None = None
+    crashed: bool = False
+    """Whether it was not `run()` that failed, but the operator that died in it."""
+
+    @property
+    def counter(self) -> str:
+        """The column of the operation that grows by one."""
+        return "crashes" if self.crashed else "failures"
+
+    @property
+    def report(self) -> ErrorReport | None:
+        """The error of the last attempt."""
+        return self.error
 
 
 class _Ended(Outcome):
@@ -74,6 +100,10 @@ class _Pending(Outcome):
             "times_out_at": None,
         }
 
+    def if_aborted(self, why: str) -> Outcome | None:
+        """It would be run again: it is aborted instead."""
+        return Aborted(why)
+
 
 @dataclass(frozen=True)
 class Finished(_Ended):
@@ -100,25 +130,15 @@ class Aborted(_Ended):
 
 
 @dataclass(frozen=True)
-class Failed(_Ended):
+class Failed(_Error, _Ended):
     """The operation has failed for good."""
 
     name: ClassVar[str] = "failed"
     column: ClassVar[str] = "failed_run_at"
 
-    error: ErrorReport | None = None
-    crashed: bool = False
-    """Whether it was not `run()` that failed, but the operator that died in it."""
-
-    @property
-    def counter(self) -> str:
-        """The column of the operation that grows by one."""
-        return "crashes" if self.crashed else "failures"
-
-    @property
-    def report(self) -> ErrorReport | None:
-        """The error of the last attempt."""
-        return self.error
+    def if_aborted(self, why: str) -> Outcome | None:
+        """A failure stands; that its operator died once too often does not."""
+        return Aborted(why) if self.crashed else None
 
 
 @dataclass(frozen=True)
@@ -143,25 +163,16 @@ class Stopped(_Pending):
 
 
 @dataclass(frozen=True)
-class Retried(_Pending):
+class Retried(_Error, _Pending):
     """`run()` failed, and is tried again after `delay` seconds."""
 
     name: ClassVar[str] = "retried"
 
-    error: ErrorReport | None = None
     delay: float = 0.0
-    crashed: bool = False
-    """Whether it was not `run()` that failed, but the operator that died in it."""
 
-    @property
-    def counter(self) -> str:
-        """The column of the operation that grows by one."""
-        return "crashes" if self.crashed else "failures"
-
-    @property
-    def report(self) -> ErrorReport | None:
-        """The error of the last attempt."""
-        return self.error
+    def if_aborted(self, why: str) -> Outcome | None:
+        """A failure is for good; after a crash it is aborted."""
+        return Aborted(why) if self.crashed else Failed(self.reason, error=self.error)
 
     def changes(self, now: datetime) -> dict[str, object]:
         """Null what the claim set; due again after the delay."""

@@ -43,6 +43,9 @@ class Policy:
         max_stops: how many times an operation may stop before it has failed; None for no limit.
         max_crashes: how many times the operator may die while it runs the operation, before the
             operation has failed.
+        timeout: seconds that `run()` may take. Later the operation shows as stuck and is asked to
+            end; if it ends with an error then, that counts as `OperationTimedOut`. None for no
+            limit. A thread cannot be killed: see `Operation.should_abort()`.
         on_stuck: what becomes of an operation whose operator died: "retry" runs it again, "fail"
             does not, "leave" leaves it as it is, for a person to decide.
         atomic: whether `run()` and the record of its success are one transaction: its effects in
@@ -66,6 +69,7 @@ class Policy:
     stop_delay: float | Unset = UNSET
     max_stops: int | Unset | None = UNSET
     max_crashes: int | Unset = UNSET
+    timeout: float | Unset | None = UNSET
     on_stuck: Literal["retry", "fail", "leave"] | Unset = UNSET
     atomic: bool | Unset = UNSET
     expires_after: float | Unset | None = UNSET
@@ -83,8 +87,8 @@ class Policy:
         check_count("max_crashes", self.max_crashes, least=1)
         if self.atomic is not UNSET and not isinstance(self.atomic, bool):
             raise TypeError(f"Policy.atomic is True or False, not {self.atomic!r}.")
-        if self.expires_after is not None and self.expires_after is not UNSET:
-            check_seconds("expires_after", self.expires_after)
+        check_seconds("timeout", self.timeout)
+        check_seconds("expires_after", self.expires_after)
         if self.max_stops is not None:
             check_count("max_stops", self.max_stops, least=0)
         if self.stop_delay is not UNSET and (not is_number(self.stop_delay) or self.stop_delay < 1):
@@ -150,6 +154,7 @@ BUILT_IN: Final = Policy(
     stop_delay=60,
     max_stops=None,
     max_crashes=3,
+    timeout=None,
     on_stuck="retry",
     atomic=False,
     expires_after=None,

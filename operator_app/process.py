@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import time
@@ -17,17 +16,17 @@ from uuid import UUID
 from django.db import Error
 
 from operator_app import conf, log
-from operator_app.duties import Dispatch, Heartbeat, NowAndThen, Record, Recount, Rescue
+from operator_app.duties import Dispatch, Heartbeat, NowAndThen, Record, Recount, Rescue, Watch
+from operator_app.exceptions import OperatorLost
 from operator_app.models import OperationJob, OperatorProcess
 from operator_app.models.connections import freshen, lost, reset, tidy
+from operator_app.outage import Outage
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.recycling import Limits, stacks
-from operator_app.runners import InlineRunner, Quarantine, Runner, ThreadRunner
+from operator_app.runners import InlineRunner, Quarantine, Runners, ThreadRunner
 from operator_app.wakeups import Wakeup
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-OUTAGE_DELAYS: Final = (0.5, 30.0)
-"""The first and the longest wait, in seconds, while the database is away."""
 LEAVING: Final = 0.25
 """Seconds between two looks, while leaving, at whether the grace is over."""
 
@@ -76,22 +75,24 @@ class Operator:
         """Whether it left with outcomes that it could not record."""
         self._signals = 0
         self._ran = 0
-        self._outage: float | None = None
-        self._away_until = 0.0
+        self._counting = threading.Lock()
+        self._outage = Outage()
         self._wakeup = Wakeup()
         self._record = Record(database, self._recorded)
         count = settings.THREADS if threads is None else threads
-        self._runners: dict[str, Runner] = {
-            "threads": ThreadRunner(count, self._done),
-            "inline": InlineRunner(self._done),
-            "quarantine": Quarantine(self._done),
-        }
+        self._runners = Runners(
+            {
+                "threads": ThreadRunner(count, self._done),
+                "inline": InlineRunner(self._done),
+                "quarantine": Quarantine(self._done),
+            }
+        )
         self._heartbeat = Heartbeat(
             database,
             queues=queues,
             capacity=count,
-            running=self._running_jobs,
-            lost=self._drop_waiting,
+            watch=Watch(database, self._runners),
+            lost=self._disown,
             identity=identity,
         )
         self._dispatch = Dispatch(
@@ -138,7 +139,7 @@ class Operator:
 
     @property
     def _idle(self) -> bool:
-        return self._record.is_empty and all(runner.is_idle for runner in self._runners.values())
+        return self._record.is_empty and self._runners.is_idle
 
     def _start(self) -> None:
         while not self._signals:
@@ -146,7 +147,7 @@ class Operator:
                 self._heartbeat.start()
                 break
             except Error as error:
-                self._wakeup.sleep(self._outage_delay(error))
+                self._wakeup.sleep(self._away(error))
         if not self._signals:
             process = self._heartbeat.process
             log.logger.info("Operator %s is ready.", process, extra={"action": "ready"})
@@ -173,8 +174,8 @@ class Operator:
         if self._heartbeat.process is None:
             return False
         self._heartbeat.draining = True
-        self._away_until = 0.0
-        self._release([job for runner in self._runners.values() for job in runner.take_back()], 0)
+        self._outage.try_now()
+        self._release(self._runners.take_back(), 0)
         self._tick(self._recount.run)
         deadline = time.monotonic() + self._grace
         while not self._idle and self._signals < 2 and time.monotonic() < deadline:
@@ -182,9 +183,9 @@ class Operator:
             delay = self._tick(self._record.run)
             if not self._idle:
                 self._wakeup.sleep(min(delay, LEAVING))
-        running = [job for runner in self._runners.values() for job in runner.abandon()]
+        running = self._runners.abandon()
         self._release(running, RELEASED_AFTER)
-        while not self._record.is_empty and not (self._signals > 1 and self._outage):
+        while not self._record.is_empty and not (self._signals > 1 and self._outage.is_on):
             delay = self._tick(self._record.run)
             if not self._record.is_empty:
                 self._wakeup.sleep(delay)
@@ -204,8 +205,7 @@ class Operator:
             self._record.add(job)
 
     def _end(self, left_behind: bool) -> None:
-        for runner in self._runners.values():
-            runner.close()
+        self._runners.close()
         try:
             freshen()
             self._heartbeat.stop()
@@ -223,57 +223,44 @@ class Operator:
         While the database is away nothing is done before the next try is due, however often the
         operator is woken.
         """
-        if self._outage is not None and (left := self._away_until - time.monotonic()) > 0:
+        if (left := self._outage.left) > 0:
             return left
         try:
             freshen()
             delay = min([duty() for duty in duties])
         except Error as error:
-            return self._outage_delay(error)
+            return self._away(error)
         except KeyboardInterrupt:
             self.stop()
             return 0
-        if self._outage is not None:
-            self._outage = None
-            log.logger.warning("The database is back.", extra={"action": "database_back"})
+        self._outage.over()
         tidy()
         return delay
 
-    def _outage_delay(self, error: Error) -> float:
-        """Note that the database is away; return how long to wait before it is asked again."""
+    def _away(self, error: Error) -> float:
+        """Note that the database is away; return how long to wait before it is asked again.
+
+        Raises:
+            DatabaseError: that error, with `once`.
+        """
         lost()
         self._recount.at_once()
         if self.once:
             raise error
-        first, longest = OUTAGE_DELAYS
-        if self._outage is None:
-            log.logger.error(
-                "The database cannot be used (%s). The operator waits for it.",
-                str(error).strip(),
-                extra={"action": "database_away"},
-            )
-        self._outage = first if self._outage is None else min(longest, self._outage * 2)
-        delay = self._outage * random.uniform(0.5, 1.0)
-        self._away_until = time.monotonic() + delay
-        return delay
+        return self._outage.met(error)
 
-    def _drop_waiting(self, dead: OperatorProcess) -> None:
-        """Forget what has not begun and was claimed under an identity that was declared dead."""
-        for runner in self._runners.values():
-            for job in runner.take_back():
-                if job.operation.operator_id != dead.pk:
-                    runner.submit(job)
-
-    def _running_jobs(self) -> list[OperationJob]:
-        return [job for runner in self._runners.values() for job in runner.running]
+    def _disown(self, dead: OperatorProcess) -> None:
+        """Give up what was claimed under an identity that was declared dead."""
+        reason = f"operator {dead} was taken for dead, and others may be running it"
+        self._runners.disown(dead.pk, OperatorLost(reason))
 
     def _held_jobs(self) -> list[OperationJob]:
         # Runners first: a job goes from them to the record, and must not be missed on its way.
-        in_runners = [job for runner in self._runners.values() for job in runner.held]
-        return in_runners + self._record.unwritten
+        return self._runners.held + self._record.unwritten
 
     def _done(self, job: OperationJob) -> None:
-        self._ran += 1
+        with self._counting:
+            self._ran += 1
         self._record.add(job)
         self._wakeup.call()
 

@@ -60,7 +60,9 @@ def check_count(name: str, value: object, *, least: int) -> None:
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is a finite number of seconds above 0."""
+    """Raise ValueError unless `value` is UNSET, None or a finite number of seconds above 0."""
+    if value is UNSET or value is None:
+        return
     if not is_number(value) or value <= 0:  # type: ignore[operator]
         raise ValueError(f"Policy.{name} must be a number of seconds above 0, not {value!r}.")
 

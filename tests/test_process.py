@@ -32,7 +32,7 @@ WATCHDOG = 6.0
 @pytest.fixture(autouse=True)
 def _quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.OPERATOR = {"THREADS": 2, "GRACE": 5, "POLL_INTERVAL": 0.2}
-    monkeypatch.setattr("operator_app.process.OUTAGE_DELAYS", (0.01, 0.05))
+    monkeypatch.setattr("operator_app.outage.DELAYS", (0.01, 0.05))
 
 
 @pytest.fixture
@@ -379,7 +379,7 @@ class TestOutages:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """stop() during a long outage ends the wait."""
-        monkeypatch.setattr("operator_app.process.OUTAGE_DELAYS", (60, 60))
+        monkeypatch.setattr("operator_app.outage.DELAYS", (60, 60))
         asked = threading.Event()
 
         def fail(self: Dispatch) -> float:

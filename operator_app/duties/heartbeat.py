@@ -15,12 +15,10 @@ from django.db import Error
 import operator_app
 from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
-from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models import OperatorProcess
 from operator_app.models.connections import freshen, reset, tidy
 from operator_app.moments import later
 
-MARKING: Final = 1.0
-"""Seconds between two looks at what has begun."""
 RETRY: Final = 1.0
 """Seconds until a heartbeat that could not be written is tried again."""
 
@@ -33,7 +31,7 @@ class Heartbeat(Duty):
         database: the alias of the operations' database.
         queues: the queues that the operator serves; empty for all.
         capacity: how many operations it runs at once.
-        running: returns the jobs that are running now; called from the heartbeat's thread.
+        watch: a duty to do in the heartbeat's thread, too, as often as it wants.
         lost: called with the old row when this operator was taken for dead, so that it drops what
             has not begun under that identity.
         identity: of the first row, if a parent is to know it.
@@ -45,17 +43,16 @@ class Heartbeat(Duty):
         *,
         queues: Sequence[str],
         capacity: int,
-        running: Callable[[], list[OperationJob]] = list,
+        watch: Duty | None = None,
         lost: Callable[[OperatorProcess], object] = bool,
         identity: UUID | None = None,
     ) -> None:
         self._database = database
         self._queues = list(queues)
         self._capacity = capacity
-        self._running = running
+        self._watch = watch
         self._lost = lost
         self._identity = identity
-        self._marked: set[tuple[int, int]] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._silent_since: float | None = None
@@ -132,32 +129,24 @@ class Heartbeat(Duty):
             self.process = None
 
     def _beat(self) -> None:
-        next_beat = time.monotonic() + conf.get().HEARTBEAT.interval
-        delay = MARKING
+        interval = conf.get().HEARTBEAT.interval
+        next_beat = time.monotonic() + interval
+        delay = interval if self._watch is None else 0.0
         while not self._over.wait(delay):
             try:
                 freshen()
-                self._mark_begun()
+                wanted = interval if self._watch is None else self._watch.run()
                 if time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + self.run()
                     self._note_success()
                 tidy()
-                delay = min(MARKING, max(0.0, next_beat - time.monotonic()))
+                delay = min(wanted, max(0.0, next_beat - time.monotonic()))
             except Exception as error:
                 # Whatever it is: an operator that stops beating counts as dead.
                 self._note_failure(error)
                 reset()
                 delay, next_beat = RETRY, time.monotonic()
         reset()
-
-    def _mark_begun(self) -> None:
-        """Write down what has been running since the last look: it is no longer only claimed."""
-        jobs = {(job.operation_id, job.number): job for job in self._running()}
-        new = [job for claim, job in jobs.items() if claim not in self._marked]
-        new = [job for job in new if job.operation.crashes == 0]  # the quarantine marks its own
-        if new:
-            Operation.all_objects.using(self._database).mark_begun(new)
-        self._marked = set(jobs)
 
     def _note_failure(self, error: Exception) -> None:
         self._steady_since = None

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
@@ -15,8 +15,18 @@ from django.db.models import F
 
 from operator_app import clock, log
 from operator_app.decision import Past, decide
-from operator_app.exceptions import OperationRetried, OperationStarted
+from operator_app.exceptions import (
+    OperationAborted,
+    OperationCancelled,
+    OperationLost,
+    OperationRetried,
+    OperationStarted,
+    OperationStopped,
+    OperationTimedOut,
+    OperatorLost,
+)
 from operator_app.models import hooks, kinds
+from operator_app.models.begun import timeout_of
 from operator_app.models.connections import answers
 from operator_app.models.transactions import is_away, writing
 from operator_app.moments import later
@@ -27,6 +37,10 @@ from operator_app.reports import ErrorReport
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
     from operator_app.models.operation import Operation
+
+
+_OWN_WISH: Final = (OperationStopped, OperationCancelled, OperationRetried, OperationLost)
+"""What `run()` may end with after its time is up, and it is taken at its word."""
 
 
 class ClaimLost(Exception):
@@ -71,10 +85,14 @@ def claim_by_hand(job: OperationJob) -> None:
     row = job.operation
     if row.started_run_at is not None and job.number is not None:
         return
-    now = clock.now(job.alias)
+    now, limit = clock.now(job.alias), timeout_of(row)
     pending = Operation.all_objects.using(job.alias).filter(pk=row.pk).pending()
     claimed = pending.update(
-        started_run_at=now, begun_run_at=now, attempts=F("attempts") + 1, abort_requested_at=None
+        started_run_at=now,
+        begun_run_at=now,
+        times_out_at=None if limit is None else later(now, limit),
+        attempts=F("attempts") + 1,
+        abort_requested_at=None,
     )
     if not claimed:
         raise OperationStarted(f"{row} has been claimed or has ended, so it cannot be run by hand.")
@@ -97,10 +115,38 @@ def _judge(
         # this one later, can load it.
         job.could_not_be_loaded = not is_away(error) or answers(job.alias)
         return Released(f"could not be loaded: {ErrorReport.of(error)}", delay=RELEASED_AFTER)
-    job.error = error
     if interruptible and isinstance(error, KeyboardInterrupt):
+        job.error = error
         return Released("interrupted", delay=RELEASED_AFTER)
+    if isinstance(error, OperationAborted) and isinstance(job.interruption, OperatorLost):
+        # Nobody wanted it to end for good. Others are about to run it, or do already.
+        return Released(str(job.interruption), delay=RELEASED_AFTER)
+    job.error = error = _as_timeout(job, error)
     return decide(error, job.instance, past(job.operation), policy)
+
+
+def interrupted(job: OperationJob, error: BaseException, policy: Policy) -> Outcome:
+    """Return the outcome of a job whose process was killed to end it: see `Runner.interrupt()`."""
+    job.interruption = error
+    lost = isinstance(error, OperatorLost)
+    return _judge(job, OperationAborted() if lost else error, policy, interruptible=False)
+
+
+def _as_timeout(job: OperationJob, error: BaseException) -> BaseException:
+    """Return what an error counts as: after the job's time is up, that it timed out.
+
+    Not if a person had asked it to abort, and it did.
+    """
+    until = job.operation.times_out_at
+    if until is None or clock.now(job.alias) < until or isinstance(error, _OWN_WISH):
+        return error
+    if isinstance(error, OperationAborted) and isinstance(job.interruption, OperationAborted):
+        return error
+    if isinstance(error, OperationTimedOut):
+        return error
+    timed_out = OperationTimedOut(job.overran)
+    timed_out.__cause__ = error
+    return timed_out
 
 
 def _expired(row: Operation, policy: Policy, now: datetime) -> Cancelled | None:
@@ -139,6 +185,7 @@ def _run_atomically(job: OperationJob, operation: Operation) -> None:
             job.end_as(Finished())
             if not records.write([job], job.alias):
                 raise ClaimLost
+            job.committing = job.ended_at
     except BaseException as error:
         if not committed:
             raise

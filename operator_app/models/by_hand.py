@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from operator_app.exceptions import OperationInterrupt, OperatorError
 from operator_app.models import scheduling
 from operator_app.models.job import OperationJob
+from operator_app.moments import later
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
@@ -25,6 +26,9 @@ def run_here(model: type[OperationT], fields: dict[str, Any]) -> OperationT:
         operation.should_run_at
     )
     operation.attempts = 1
+    limit = model.resolved_policy().timeout
+    if isinstance(limit, (int, float)):
+        operation.times_out_at = later(operation.should_run_at, limit)
     operation.save()
     job = OperationJob.of(operation)
     try:

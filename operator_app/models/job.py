@@ -12,7 +12,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
-from operator_app.models import attempts, capture, hooks, kinds, specific
+from operator_app.models import attempts, begun, capture, hooks, kinds, specific, states
 from operator_app.models.current import current_job
 from operator_app.outcomes import Finished, Outcome
 from operator_app.reports import shortened
@@ -66,6 +66,10 @@ class OperationJob(models.Model):
     """The operation as an instance of the user's class, once loaded."""
     could_not_be_loaded: bool = False
     """Whether the operation was released because the database would not give it out."""
+    interruption: BaseException | None = None
+    """What it was asked to end with, from outside; None if nobody has asked."""
+    committing: datetime | None = None
+    """When it finished, if the answer to that COMMIT (`Policy.atomic`) has not been heard."""
     is_recorded: bool = False
     """Whether the outcome was committed together with what `run()` did (`Policy.atomic`)."""
     write_tried: int = 0
@@ -113,6 +117,11 @@ class OperationJob(models.Model):
         return self.load().tags()
 
     @property
+    def overran(self) -> str:
+        """How long it has been running, and what its timeout is, for people."""
+        return states.overran(self.operation, clock.now(self.alias))
+
+    @property
     def alias(self) -> str:
         """The database that the operation is in."""
         return self.operation._state.db or DEFAULT_DB_ALIAS
@@ -145,6 +154,12 @@ class OperationJob(models.Model):
             self.end_as(outcome)
         return outcome
 
+    def begin(self) -> bool:
+        """Write down that the job begins, if that has to be known: see `begun.begin()`. At most one
+        UPDATE.
+        """
+        return begun.begin(self)
+
     def end_as(self, outcome: Outcome, at: datetime | None = None) -> None:
         """Note how the attempt ended, and when; by default now. Writes nothing."""
         self.ending, self.outcome = outcome, outcome.name
@@ -168,10 +183,12 @@ class OperationJob(models.Model):
         """
         attempts.claim_by_hand(self)
         hooks.claimed(self)
-        outcome = self.run(interruptible=True, final=final)
+        self.run(interruptible=True, final=final)
         held = type(self.operation).all_objects.using(self.alias).record([self])
         if held:
             self.call_hooks()
+        outcome = self.ending
+        assert outcome is not None
         if isinstance(self.error, KeyboardInterrupt) and outcome.report is None:
             raise self.error
         return outcome

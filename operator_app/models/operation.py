@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from operator_app import policy as policies
 from operator_app.exceptions import (
+    OperationAborted,
     OperationCancelled,
     OperationLost,
     OperationRetried,
@@ -21,6 +22,7 @@ from operator_app.exceptions import (
 from operator_app.models import arguments, guards, kinds, scheduling, states
 from operator_app.models.columns import CONSTRAINTS, INDEXES, EngineColumns
 from operator_app.models.querysets import AllOperationsManager, OperationManager
+from operator_app.reports import text_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -133,6 +135,25 @@ class Operation(EngineColumns):
             OperatorError: if the operation is not running here.
         """
         self.job.progress(done, total, message)
+
+    def should_abort(self) -> bool:
+        """Whether this `run()` was asked to end: a person wants it to, or its time is up. No
+        queries, so ask it as often as you like.
+
+        Raises:
+            OperatorError: if the operation is not running here.
+        """
+        return self.job.interruption is not None
+
+    def raise_if_aborted(self) -> None:
+        """End this `run()` if it was asked to end. No queries.
+
+        Raises:
+            OperationAborted: if `should_abort()`; the engine catches it.
+            OperatorError: if the operation is not running here.
+        """
+        if (asked := self.job.interruption) is not None:
+            raise OperationAborted(text_of(asked))
 
     @property
     def job(self) -> OperationJob:

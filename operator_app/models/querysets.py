@@ -135,12 +135,17 @@ class OperationQuerySet(models.QuerySet[OperationT]):
 
     def mark_begun(self, jobs: Iterable[OperationJob]) -> int:
         """Write down that these jobs' `run()` has begun, where the claim holds; return how many.
-
-        One UPDATE per operator that they belong to, which is one.
+        One UPDATE.
         """
-        from operator_app.models import records
+        from operator_app.models import begun
 
-        return records.mark_begun(list(jobs), alias=self.db)
+        return begun.mark_begun(list(jobs), self.db)
+
+    def asked_to_abort(self, jobs: Iterable[OperationJob]) -> list[tuple[OperationJob, str]]:
+        """Return which of these jobs a person wants to be aborted, and why. One query."""
+        from operator_app.models import begun
+
+        return begun.asked_to_abort(list(jobs), self.db)
 
     def record(self, jobs: Iterable[OperationJob]) -> list[OperationJob]:
         """Write how these jobs ended; return those whose claim still held: see `records.record`."""

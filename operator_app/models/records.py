@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from django.db import connections
 from django.db.models import F
 
-from operator_app import clock, log
+from operator_app import log
 from operator_app.models import attempts
+from operator_app.models.begun import claims_of
 from operator_app.models.connections import reset
 from operator_app.models.job import OperationJob
 from operator_app.models.notice import give_notice
 from operator_app.models.transactions import in_transaction, is_away
+from operator_app.outcomes import Finished
 
 SUSPICIOUS: Final = 3
 """How often the write of an outcome may fail before it is tried without its neighbours."""
@@ -57,19 +59,6 @@ def _record(ordered: Sequence[OperationJob], alias: str) -> list[OperationJob]:
             reset()
         # A traceback or a `meta` that cannot be stored: find out whose it is.
         return _one_by_one(ordered, alias)
-
-
-def mark_begun(jobs: Sequence[OperationJob], *, alias: str) -> int:
-    """Write down that the `run()` of these jobs has begun: see `OperationQuerySet.mark_begun`."""
-    from operator_app.models.operation import Operation
-
-    marked = 0
-    now = clock.now(alias)
-    for operator_id in {job.operation.operator_id for job in jobs}:
-        ids = [job.operation_id for job in jobs if job.operation.operator_id == operator_id]
-        held = Operation.all_objects.using(alias).started().filter(pk__in=ids)
-        marked += held.filter(operator_id=operator_id).update(begun_run_at=now)
-    return marked
 
 
 def _one_by_one(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
@@ -154,25 +143,44 @@ def _groups(jobs: Sequence[OperationJob]) -> Iterator[list[OperationJob]]:
 
 
 def _end(job: OperationJob, alias: str) -> bool:
-    from operator_app.models.operation import Operation
+    """Write the ending of a job where its claim holds; return whether it did.
 
+    One UPDATE; where an abort was asked for, which not every ending survives, a SELECT and an
+    UPDATE more.
+    """
     outcome = job.ending
     job.write_tried += 1
     assert outcome is not None and job.ended_at is not None, f"{job} has not been run"
+    fence = claims_of([job], alias)
+    if outcome.if_aborted("") is None:
+        return bool(fence.update(**_changes(job)))
+    if fence.filter(abort_requested_at__isnull=True).update(**_changes(job)):
+        return True
+    asked = fence.filter(abort_requested_at__isnull=False).values_list("reason", flat=True).first()
+    if asked is None:
+        return False
+    instead = outcome.if_aborted(asked or "asked to abort")
+    assert instead is not None
+    job.end_as(instead, at=job.ended_at)
+    return bool(fence.update(**_changes(job)))
+
+
+def _changes(job: OperationJob) -> dict[str, Any]:
+    outcome = job.ending
+    assert outcome is not None and job.ended_at is not None
     changes = outcome.changes(job.ended_at)
     if outcome.counter is not None:
         changes[outcome.counter] = F(outcome.counter) + 1
-    claim = Operation.all_objects.using(alias).started()
-    fence = claim.filter(
-        pk=job.operation_id, attempts=job.number, operator_id=job.operation.operator_id
-    )
-    return bool(fence.update(**changes))
+    return changes
 
 
 def _has_landed(job: OperationJob, alias: str) -> bool:
-    """Whether an earlier try to write this outcome was committed, though the answer got lost."""
-    from operator_app.models.operation import Operation
-
+    """Whether an earlier try to write how this attempt ended was committed, unheard."""
+    if job.committing and _ended_with(job, {Finished.column: job.committing}, alias):
+        # What seemed to end it was the lost answer to the COMMIT of an atomic run.
+        job.error, job.exception_class, job.traceback = None, "", ""
+        job.end_as(Finished(), at=job.committing)
+        return True
     if job.write_tried < 2 or job.ending is None or job.ended_at is None:
         return False
     if job.is_worth_a_row:
@@ -181,9 +189,15 @@ def _has_landed(job: OperationJob, alias: str) -> bool:
         if own.exists():
             return True
     values = {name: value for name, value in job.ending.changes(job.ended_at).items() if value}
-    row = Operation.all_objects.using(alias).filter(pk=job.operation_id, attempts=job.number)
     # A release at the old time leaves nothing behind but its history.
-    return bool(values) and row.filter(**values).exists()
+    return bool(values) and _ended_with(job, values, alias)
+
+
+def _ended_with(job: OperationJob, values: dict[str, Any], alias: str) -> bool:
+    from operator_app.models.operation import Operation
+
+    row = Operation.all_objects.using(alias).filter(pk=job.operation_id, attempts=job.number)
+    return row.filter(**values).exists()
 
 
 def _log(jobs: Sequence[OperationJob], held: Sequence[OperationJob]) -> None:

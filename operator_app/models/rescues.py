@@ -10,7 +10,7 @@ from operator_app.exceptions import OperatorLost
 from operator_app.models import attempts, kinds, states
 from operator_app.models.job import OperationJob
 from operator_app.models.operation import Operation
-from operator_app.outcomes import Failed, Outcome, Released
+from operator_app.outcomes import Aborted, Failed, Outcome, Released
 from operator_app.reports import ErrorReport
 
 _BEGUN: Final = (
@@ -46,7 +46,9 @@ def rescued(operation: Operation) -> OperationJob | None:
         return None
     error = OperatorLost(states.stuck_reason(operation))
     outcome: Outcome | None
-    if operation.operator_id is None:
+    if operation.abort_requested_at is not None:
+        outcome = Aborted(operation.reason or "asked to abort")
+    elif operation.operator_id is None:
         outcome = Failed(str(error), error=ErrorReport.of(error), crashed=True)
     elif operation.crashes and operation.begun_run_at is None:
         # A suspect waiting for its turn: what began is written down before it does.

@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from operator_app import clock
 from operator_app.models.process import OperatorProcess
+from operator_app.moments import in_words
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
@@ -99,9 +100,18 @@ def stuck_reason(operation: Operation) -> str:
     operator = operator_of(operation)
     if operator is None:
         return "its operator process is gone"
-    if operation.times_out_at is not None and operator.lost_at is None:
-        return f"it should have ended by {operation.times_out_at:%H:%M:%S}"
+    now = clock.now(operation._alias)
+    if operator.is_alive(now) and operation.times_out_at is not None:
+        return overran(operation, now)
     return f"operator {operator} gave no heartbeat since {operator.heartbeat_at:%H:%M:%S}"
+
+
+def overran(operation: Operation, now: datetime) -> str:
+    """Return how long a begun operation with a timeout has been running, and what it may."""
+    begun, until = operation.begun_run_at or operation.started_run_at, operation.times_out_at
+    assert begun is not None and until is not None
+    ran, allowed = (now - begun).total_seconds(), (until - begun).total_seconds()
+    return f"ran {in_words(ran)}, timeout {in_words(allowed)}"
 
 
 def operator_name(operation: Operation) -> str:

@@ -19,7 +19,7 @@ from operator_app import clock
 from operator_app.models import arguments, states
 from operator_app.models.changed import Changed
 from operator_app.models.transactions import in_transaction
-from operator_app.outcomes import RELEASED_AFTER, Aborted, Outcome, Released
+from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.reports import REASON_LIMIT, shortened, text_of
 
 if TYPE_CHECKING:
@@ -120,13 +120,8 @@ def _released(row: Operation) -> OperationJob:
     from operator_app.models.job import OperationJob
 
     reason = f"released by hand: {states.stuck_reason(row)}"
-    outcome: Outcome
-    if row.abort_requested_at is not None:
-        outcome = Aborted(reason)
-    else:
-        outcome = Released(reason, delay=0.0 if row.begun_run_at is None else RELEASED_AFTER)
     job = OperationJob.of(row, operator=states.operator_name(row))
-    job.end_as(outcome)
+    job.end_as(Released(reason, delay=0.0 if row.begun_run_at is None else RELEASED_AFTER))
     return job
 
 

@@ -54,6 +54,12 @@ class Runner(ABC):
     def abandon(self) -> list[OperationJob]:
         """Return the jobs that are running; `done` will not be called with them."""
 
+    def interrupt(self, job: OperationJob, error: BaseException) -> None:
+        """Ask a running job to end, and say why: a person wants it to, or its time is up, or this
+        operator was taken for dead. From any thread.
+        """
+        job.interruption = error
+
     @abstractmethod
     def close(self) -> None:
         """Free its threads. Waits for no job."""

@@ -39,7 +39,8 @@ class InlineRunner(Runner):
         """
         self._current = job
         try:
-            job.run(interruptible=True)
+            if job.begin():
+                job.run(interruptible=True)
             self.done(job)
         finally:
             self._current = None

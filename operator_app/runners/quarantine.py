@@ -6,10 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from django.db import Error
-
-from operator_app.models import Operation, OperationJob
-from operator_app.outcomes import RELEASED_AFTER, Released
+from operator_app.models import OperationJob
 from operator_app.runners.base import Done, Runner
 from operator_app.runners.processes import ProcessRunner
 
@@ -86,20 +83,10 @@ class Quarantine(Runner):
                 if self._current is not None or not self._waiting:
                     return
                 job = self._current = self._waiting.popleft()
-            if self._begin(job):
+            if job.begin():
                 self._child.submit(job)
                 return
             self._hand_over(job)
-
-    def _begin(self, job: OperationJob) -> bool:
-        """Write down that the job begins; end it if that cannot be."""
-        try:
-            if Operation.all_objects.using(job.alias).mark_begun([job]):
-                return True
-            job.end_as(Released("its claim was lost before it had begun"))
-        except Error as error:
-            job.end_as(Released(f"could not be begun: {error}", delay=RELEASED_AFTER))
-        return False
 
     def _hand_over(self, job: OperationJob) -> None:
         with self._lock:

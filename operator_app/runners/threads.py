@@ -122,7 +122,8 @@ class ThreadRunner(Runner):
                 return
             self._running[id(job)] = job
         try:
-            job.run()
+            if job.begin():
+                job.run()
         except BaseException:
             # What run() raises is an outcome; this is an error of the engine.
             log.logger.exception("%s could not be run; it is released.", job)

@@ -151,3 +151,27 @@ def settle() -> Callable[[Record], None]:
             record.run()
 
     return settle
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_the_commit_of_an_atomic_run(
+    operator: OperatorProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its answer is lost: it has finished, and its hooks are called; or it is tried again."""
+    monkeypatch.setattr(Hooked, "policy", Policy(atomic=True, backoff=[1]))
+    job = claimed_job(scripted(nothing, kind=Hooked), operator)
+    with answer_lost(committed=committed):
+        job.run()
+    assert isinstance(job.ending, Retried)
+    assert Operation.all_objects.record([job]) == [job]
+    job.call_hooks()
+    row = Operation.all_objects.get()
+    assert (row.finished_run_at is not None, row.failures) == (committed, int(not committed))
+    hooks = [note[0] for note in Scripted.hooks]
+    assert hooks == (["succeeded"] if committed else ["errored"])
+    assert not [record for record in caplog.records if getattr(record, "action", "") == "lost"]
+    if committed:
+        assert (job.ending, job.ended_at, job.error) == (Finished(), row.finished_run_at, None)

@@ -12,6 +12,8 @@ from tests.kinds.models import Sweep
 from tests.models.conftest import Make
 from tests.models.tools import HOUR, claimed_job, stored, write
 
+MINUTE = timedelta(minutes=1)
+
 pytestmark = pytest.mark.django_db
 
 
@@ -50,9 +52,19 @@ def test_overran(operator: OperatorProcess) -> None:
     """A living operator, but the time is up."""
     operation = Sweep.dispatch()
     claimed_job(operation, operator)
-    limit = clock.now() - HOUR
-    write(operation, times_out_at=limit)
-    assert stored(operation).stuck_reason == f"it should have ended by {limit:%H:%M:%S}"
+    begun = clock.now() - 12 * MINUTE
+    write(operation, begun_run_at=begun, times_out_at=begun + 5 * MINUTE)
+    assert stored(operation).stuck_reason == "ran 12 min, timeout 5 min"
+
+
+def test_a_silent_operator_comes_first(make_operator: Make) -> None:
+    """That it ran for too long says nothing any more, once its operator is dead."""
+    now = clock.now()
+    operator = make_operator(alive_until=now, heartbeat_at=now - MINUTE)
+    operation = Sweep.dispatch()
+    claimed_job(operation, operator)
+    write(operation, begun_run_at=now - HOUR, times_out_at=now - MINUTE)
+    assert "gave no heartbeat since" in stored(operation).stuck_reason
 
 
 def test_by_hand(db: None) -> None:

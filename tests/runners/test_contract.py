@@ -29,6 +29,9 @@ class Job:
         self.runs = 0
         self.ran_in: threading.Thread | None = None
 
+    def begin(self) -> bool:
+        return True
+
     def run(self, *, interruptible: bool = False, final: bool = False) -> None:
         self.runs += 1
         self.ran_in = threading.current_thread()

@@ -122,10 +122,10 @@ def test_an_outage_before_it_began(
     """If it cannot be written down that a suspect begins it does not; it is released for later."""
     job = suspect(Deed.dispatch())
 
-    def away(*args: Any) -> int:
+    def away(*args: Any, **changes: Any) -> int:
         raise OperationalError("the server has gone away")
 
-    monkeypatch.setattr(OperationQuerySet, "mark_begun", away)
+    monkeypatch.setattr(OperationQuerySet, "update", away)
     quarantine.submit(job)
     assert collected == [job]
     assert isinstance(job.ending, Released)

@@ -88,6 +88,46 @@ class HoldAside(Hold):
             print(self.pk, "ended", file=ledger, flush=True)
 
 
+class Polite(Hold):
+    """Looks whether it is to end, while it waits."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(max_attempts=3, backoff=[0.05])
+
+    def run(self) -> None:
+        """Write "begun", wait, write "ended"; or end as it is asked to, and say so."""
+        Entry.write(self, "begun")
+        gate, deadline = Path(self.path), time.monotonic() + PATIENCE
+        while not gate.exists() and not self.should_abort():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{gate} did not appear")
+            time.sleep(0.01)
+        if self.should_abort():
+            Entry.write(self, "asked")
+        self.raise_if_aborted()
+        Entry.write(self, "ended")
+
+
+class Patient(Polite):
+    """The same with a timeout."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(timeout=0.5, max_attempts=2, backoff=[0.05])
+
+
+class Deaf(Hold):
+    """Has a timeout and does not look."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(timeout=0.5, max_attempts=2, backoff=[0.05])
+
+
 class HoldInline(Hold):
     """The same in the operator's main thread."""
 

@@ -1,0 +1,80 @@
+"""That a job has begun, until when it may run, and whether it was asked to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from django.db import Error
+from django.db.models import Q
+
+from operator_app import clock
+from operator_app.models import kinds
+from operator_app.moments import later
+from operator_app.outcomes import RELEASED_AFTER, Released
+
+if TYPE_CHECKING:
+    from operator_app.models.job import OperationJob
+    from operator_app.models.operation import Operation
+    from operator_app.models.querysets import OperationQuerySet
+
+
+def claims_of(jobs: Iterable[OperationJob], alias: str) -> OperationQuerySet[Operation]:
+    """Return the operations of these jobs whose claim still holds: the fence."""
+    from operator_app.models.operation import Operation
+
+    held = Q(pk__in=())
+    for job in jobs:
+        held |= Q(pk=job.operation_id, attempts=job.number, operator=job.operation.operator_id)
+    return Operation.all_objects.using(alias).started().filter(held)
+
+
+def begin(job: OperationJob) -> bool:
+    """Write down that a job begins, if that has to be known before it does.
+
+    That is so for suspects, one of which may kill this process, and for kinds with a timeout. One
+    UPDATE for these, none for others, which the operator marks once a second.
+
+    Returns:
+        Whether it may be run. If not, it has ended: its claim is lost, or the database is away.
+    """
+    operation = job.operation
+    limit = timeout_of(operation)
+    if operation.begun_run_at is not None or (limit is None and not operation.crashes):
+        return True
+    now = clock.now(job.alias)
+    until = None if limit is None else later(now, limit)
+    try:
+        held = claims_of([job], job.alias).update(begun_run_at=now, times_out_at=until)
+    except Error as error:
+        reason = f"that it begins could not be written down: {error}"
+        job.end_as(Released(reason, delay=RELEASED_AFTER))
+        return False
+    if not held:
+        job.end_as(Released("its claim was lost before it had begun"))
+        return False
+    operation.begun_run_at, operation.times_out_at = now, until
+    return True
+
+
+def mark_begun(jobs: Sequence[OperationJob], alias: str) -> int:
+    """Write down that these jobs have begun: see `OperationQuerySet.mark_begun`."""
+    now = clock.now(alias)
+    marked = claims_of(jobs, alias).update(begun_run_at=now)
+    for job in jobs:
+        job.operation.begun_run_at = now
+    return marked
+
+
+def asked_to_abort(jobs: Sequence[OperationJob], alias: str) -> list[tuple[OperationJob, str]]:
+    """Return which jobs a person wants to be aborted, and why. One query."""
+    asked = claims_of(jobs, alias).filter(abort_requested_at__isnull=False)
+    reasons = dict(asked.values_list("pk", "reason"))
+    return [(job, reasons[job.operation_id]) for job in jobs if job.operation_id in reasons]
+
+
+def timeout_of(operation: Operation) -> float | None:
+    """Return the seconds that the `run()` of an operation may take; None for no limit."""
+    model = kinds.model_of(operation.kind_id, operation._alias)
+    limit = None if model is None else model.resolved_policy().timeout
+    return limit if isinstance(limit, (int, float)) else None

@@ -1,0 +1,68 @@
+"""The runners of an operator, together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from operator_app.models import OperationJob
+from operator_app.runners.base import Runner
+
+
+class Runners(Mapping[str, Runner]):
+    """Runners by the names that policies use, asked and told as one."""
+
+    def __init__(self, by_name: Mapping[str, Runner]) -> None:
+        self._by_name = dict(by_name)
+
+    def __getitem__(self, name: str) -> Runner:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has been submitted that has not ended."""
+        return all(runner.is_idle for runner in self.values())
+
+    @property
+    def running(self) -> list[OperationJob]:
+        """The jobs whose `run()` has begun and has not returned."""
+        return [job for runner in self.values() for job in runner.running]
+
+    @property
+    def held(self) -> list[OperationJob]:
+        """The jobs that were submitted and not yet handed over, taken back or abandoned."""
+        return [job for runner in self.values() for job in runner.held]
+
+    def take_back(self) -> list[OperationJob]:
+        """Return the submitted jobs that have not begun; they will not be run."""
+        return [job for runner in self.values() for job in runner.take_back()]
+
+    def abandon(self) -> list[OperationJob]:
+        """Return the jobs that are running; they will not be handed over."""
+        return [job for runner in self.values() for job in runner.abandon()]
+
+    def interrupt(self, job: OperationJob, error: BaseException) -> None:
+        """Ask a job to end with this error, wherever it runs; nothing if it has ended."""
+        for runner in self.values():
+            if any(job is each for each in runner.running):
+                runner.interrupt(job, error)
+
+    def disown(self, operator_id: int, error: BaseException) -> None:
+        """Drop what was claimed under one identity and has not begun; ask what has to end."""
+        for runner in self.values():
+            for job in runner.take_back():
+                if job.operation.operator_id != operator_id:
+                    runner.submit(job)
+            for job in runner.running:
+                if job.operation.operator_id == operator_id:
+                    runner.interrupt(job, error)
+
+    def close(self) -> None:
+        """Free what the runners hold. Waits for no job."""
+        for runner in self.values():
+            runner.close()

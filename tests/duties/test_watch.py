@@ -1,0 +1,142 @@
+"""Once a second: what has begun, what a person wants to end, what runs too long."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from operator_app import clock
+from operator_app.duties import Watch
+from operator_app.exceptions import OperationAborted, OperationTimedOut
+from operator_app.models import Operation, OperationJob
+from operator_app.runners import Runner, Runners
+from tests.duties.conftest import Claim
+from tests.kinds.models import Sweep
+from tests.models.tools import queries, stored, write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = timedelta(minutes=1)
+
+
+class Running(Runner):
+    """A runner that runs what it is told that it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(9, bool)
+        self.jobs: list[OperationJob] = []
+
+    free = 0
+    is_idle = False
+
+    @property
+    def running(self) -> list[OperationJob]:
+        """The jobs."""
+        return self.jobs
+
+    held = running
+
+    def submit(self, job: OperationJob) -> None:
+        """Run it."""
+        self.jobs.append(job)
+
+    def call(self, work: object) -> None:
+        """Never."""
+
+    def take_back(self) -> list[OperationJob]:
+        """Nothing."""
+        return []
+
+    abandon = take_back
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def runner() -> Running:
+    return Running()
+
+
+@pytest.fixture
+def watch(runner: Running) -> Watch:
+    return Watch("default", Runners({"threads": runner}))
+
+
+@pytest.fixture
+def job(runner: Running, claim: Claim) -> OperationJob:
+    """A job that runs."""
+    Sweep.dispatch()
+    (job,) = claim()
+    runner.submit(job)
+    return job
+
+
+def test_nothing_runs(watch: Watch) -> None:
+    """Nothing to look at: no query."""
+    with queries() as made:
+        assert watch.run() == 1
+    assert made == []
+
+
+def test_what_has_begun_is_marked_once(watch: Watch, job: OperationJob) -> None:
+    """One UPDATE the first time; after that one look for wishes."""
+    watch.run()
+    begun = stored(job.operation).begun_run_at
+    assert begun is not None
+    with queries() as made:
+        watch.run()
+    assert len(made) == 1 and made[0].startswith("SELECT")
+    assert stored(job.operation).begun_run_at == begun
+
+
+def test_a_person_asks(watch: Watch, job: OperationJob) -> None:
+    """The wish reaches the job with its reason, once."""
+    watch.run()
+    assert job.interruption is None
+    write(job.operation, abort_requested_at=clock.now(), reason="wrong customer")
+    watch.run()
+    first = job.interruption
+    assert isinstance(first, OperationAborted) and first.reason == "wrong customer"
+    watch.run()
+    assert job.interruption is first
+
+
+def test_a_wish_for_another_attempt_is_none_for_this(watch: Watch, job: OperationJob) -> None:
+    """The claim has changed hands."""
+    write(job.operation, abort_requested_at=clock.now(), attempts=7)
+    watch.run()
+    assert job.interruption is None
+
+
+def test_the_time_is_up(watch: Watch, job: OperationJob, caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked to end and that is logged, once; it stays claimed and shows as stuck."""
+    now = clock.now()
+    job.operation.begun_run_at, job.operation.times_out_at = now - MINUTE, now + MINUTE
+    watch.run()
+    assert job.interruption is None
+    write(job.operation, begun_run_at=now - 12 * MINUTE, times_out_at=now - 7 * MINUTE)
+    job.operation.begun_run_at = now - 12 * MINUTE
+    job.operation.times_out_at = now - 7 * MINUTE
+    for _ in range(3):
+        watch.run()
+    assert isinstance(job.interruption, OperationTimedOut)
+    (line,) = [each for each in caplog.records if getattr(each, "action", "") == "overran"]
+    assert "ran 12 min, timeout 5 min" in line.getMessage()
+    row = stored(job.operation)
+    assert (row.state, row.stuck_reason) == ("stuck", "ran 12 min, timeout 5 min")
+    assert list(Operation.objects.deserted()) == []
+
+
+def test_a_person_outranks_the_clock(watch: Watch, job: OperationJob) -> None:
+    """Whoever asks last: a person's wish is what it ends with."""
+    now = clock.now()
+    job.operation.begun_run_at, job.operation.times_out_at = now - MINUTE, now
+    with clock.at(now + MINUTE):
+        watch.run()
+    assert isinstance(job.interruption, OperationTimedOut)
+    write(job.operation, abort_requested_at=now, reason="")
+    watch.run()
+    assert isinstance(job.interruption, OperationAborted)
+    assert job.interruption.reason == "asked to abort"

@@ -1,0 +1,122 @@
+"""That a job has begun, and until when it may run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from operator_app import Policy, clock
+from operator_app.models import Operation, OperationQuerySet, OperatorProcess
+from operator_app.outcomes import RELEASED_AFTER, Released
+from tests.kinds.models import Scripted, Sweep
+from tests.models.tools import claimed_job, nothing, queries, scripted, stored, write
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Scripted` has a timeout of a minute."""
+    monkeypatch.setattr(Scripted, "policy", Policy(timeout=60))
+
+
+def test_nothing_is_written_where_nobody_has_to_know(operator: OperatorProcess) -> None:
+    """An ordinary operation begins for free."""
+    job = claimed_job(Sweep.dispatch(), operator)
+    with queries() as made:
+        assert job.begin()
+    assert made == []
+    assert stored(job.operation).begun_run_at is None
+
+
+def test_a_kind_with_a_timeout(limited: None, operator: OperatorProcess) -> None:
+    """When it begins, and until when it may run, is known before it does: one UPDATE."""
+    job = claimed_job(scripted(nothing), operator)
+    now = clock.now()
+    with clock.at(now), queries() as made:
+        assert job.begin()
+    assert len(made) == 1
+    row = stored(job.operation)
+    assert (row.begun_run_at, row.times_out_at) == (now, now + timedelta(minutes=1))
+    assert (job.operation.begun_run_at, job.operation.times_out_at) == (
+        row.begun_run_at,
+        row.times_out_at,
+    )
+
+
+def test_a_suspect(operator: OperatorProcess) -> None:
+    """If it kills this process, everybody knows that it was running."""
+    operation = Sweep.dispatch()
+    write(operation, crashes=1)
+    job = claimed_job(operation, operator)
+    assert job.begin()
+    row = stored(operation)
+    assert row.begun_run_at is not None and row.times_out_at is None
+
+
+def test_what_has_begun_does_not_begin_again(limited: None, operator: OperatorProcess) -> None:
+    """The second call writes nothing."""
+    job = claimed_job(scripted(nothing), operator)
+    assert job.begin()
+    with queries() as made:
+        assert job.begin()
+    assert made == []
+
+
+def test_a_lost_claim_does_not_begin(limited: None, operator: OperatorProcess) -> None:
+    """It is not run, and what it would write is nothing."""
+    job = claimed_job(scripted(nothing), operator)
+    write(job.operation, attempts=7)
+    assert not job.begin()
+    assert isinstance(job.ending, Released)
+    assert stored(job.operation).begun_run_at is None
+    assert Operation.all_objects.record([job]) == []
+
+
+def test_an_outage_at_the_beginning(
+    limited: None, operator: OperatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be written down does not begin; it is released for later."""
+    job = claimed_job(scripted(nothing), operator)
+
+    def away(*args: Any, **changes: Any) -> int:
+        raise OperationalError("the server has gone away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OperationQuerySet, "update", away)
+        assert not job.begin()
+    assert isinstance(job.ending, Released) and job.ending.delay == RELEASED_AFTER
+    assert "the server has gone away" in job.ending.reason
+    assert Operation.all_objects.record([job]) == [job]
+    assert stored(job.operation).state == "scheduled"
+
+
+def test_by_hand(limited: None) -> None:
+    """`dispatch_now()` has the same limit, and so has `perform()`."""
+    seen: list[tuple[Any, Any]] = []
+
+    def look(operation: Scripted) -> None:
+        row = stored(operation)
+        seen.append((row.begun_run_at, row.times_out_at))
+
+    Scripted.dispatch_now(script=Scripted.does("look", look))
+    from operator_app.models import OperationJob
+
+    OperationJob(operation=scripted(look)).perform()
+    for begun, until in seen:
+        assert until - begun == timedelta(minutes=1)
+    assert len(seen) == 2
+
+
+def test_all_at_once(operator: OperatorProcess) -> None:
+    """Those that hold their claim, in one UPDATE."""
+    jobs = [claimed_job(Sweep.dispatch(), operator) for _ in range(3)]
+    write(jobs[0].operation, attempts=7)
+    with queries("UPDATE") as made:
+        assert Operation.all_objects.mark_begun(jobs) == 2
+    assert len(made) == 1
+    begun = [stored(job.operation).begun_run_at is not None for job in jobs]
+    assert begun == [False, True, True]
