@@ -6,8 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import copy
 from types import FrameType
 from typing import Final
@@ -18,6 +17,7 @@ from django.db import Error
 from operator_app import conf, log
 from operator_app.duties import Dispatch, Heartbeat, NowAndThen, Record, Recount, Rescue, Watch
 from operator_app.exceptions import OperatorLost
+from operator_app.handling import handling
 from operator_app.models import OperationJob, OperatorProcess
 from operator_app.models.connections import freshen, lost, reset, tidy
 from operator_app.outage import Outage
@@ -116,7 +116,8 @@ class Operator:
         Raises:
             DatabaseError: with `once`, if the database is away.
         """
-        with self._taking_signals():
+        listen = dict.fromkeys(SIGNALS, self._on_signal) | {signal.SIGQUIT: self._on_quit}
+        with handling(listen):
             left_behind = True
             try:
                 self._start()
@@ -269,19 +270,6 @@ class Operator:
             self._dispatch.set_aside(job.operation.kind_id)
         if job.has_ending_hook:
             self._runners["threads"].call(job.call_hooks)
-
-    @contextmanager
-    def _taking_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, self._on_quit)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _on_quit(self, number: int, frame: FrameType | None) -> None:
         """Show where every thread is, then leave at once."""

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final
@@ -18,6 +18,7 @@ from django.db import Error
 
 from operator_app import log
 from operator_app.duties.rescue import rescue_operator
+from operator_app.handling import handling
 from operator_app.models.connections import reset
 from operator_app.wakeups import Wakeup
 
@@ -64,7 +65,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until told to leave; return 0, or 1 if a child left with an error at the end."""
-        with self._taking_signals():
+        listen = dict.fromkeys(SIGNALS, self._on_signal) | {signal.SIGCHLD: self._on_child}
+        with handling(listen):
             while not self._signals:
                 self._wakeup.clear()
                 for child in self._children:
@@ -147,20 +149,11 @@ class Supervisor:
             self._wakeup.sleep(0.1)
         return worst
 
-    @contextmanager
-    def _taking_signals(self) -> Iterator[None]:
-        handlers: dict[int, Callable[[int, FrameType | None], None]]
-        handlers = dict.fromkeys(SIGNALS, self._on_signal)
-        handlers[signal.SIGCHLD] = lambda number, frame: self._wakeup.call()
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
+        self._wakeup.call()
+
+    def _on_child(self, number: int, frame: FrameType | None) -> None:
         self._wakeup.call()
 
 
