@@ -62,6 +62,8 @@ class OperationJob(models.Model):
     """How it ended, once `run()` has returned."""
     error: BaseException | None = None
     """What the operation's `run()` raised."""
+    interruption: BaseException | None = None
+    """What it was asked to end with, from outside; None if nobody has asked."""
     instance: Operation | None = None
     """The operation as an instance of the user's class, once loaded."""
     could_not_be_loaded: bool = False

@@ -50,6 +50,10 @@ class Runner(ABC):
     def take_back(self) -> list[OperationJob]:
         """Return the submitted jobs that have not begun; they will not be run."""
 
+    def interrupt(self, job: OperationJob, error: BaseException) -> None:
+        """Ask a running job to end with this error: an OperationAborted or OperationTimedOut."""
+        job.interruption = error
+
     @abstractmethod
     def abandon(self) -> list[OperationJob]:
         """Return the jobs that are running; `done` will not be called with them."""
