@@ -5,21 +5,49 @@ A top-level module without imports of models: a child imports it before Django i
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
+import queue
 import signal
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from operator_app import log
+from operator_app.reports import ErrorReport
+
+if TYPE_CHECKING:
+    from operator_app.models import Operation, OperationJob
 
 PARENT_WATCH: Final = 1.0
-"""Seconds between two looks at the parent, should the lifeline not tell of its end."""
-EXIT_CODE: Final = 70
-"""What an exit with 0 in the middle of an operation becomes: 0 is that of a child that is done."""
+"""Seconds between two looks at the parent, should the pipe not tell of its end."""
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""What reaches parents and children alike, from a terminal or a service manager."""
+READY: Final = "ready"
+"""What a child says when it could run an operation."""
+BEGUN: Final = "begun"
+"""What a child says right before it hands an operation to the user's code."""
 
-_leave = os._exit
+Claim: TypeAlias = tuple[str, int, int, int | None]
+"""What goes to a child: database alias, operation's id, number of the claim, operator's id."""
+
+
+@dataclass(frozen=True)
+class Unready:
+    """Why a child cannot run anything."""
+
+    report: ErrorReport
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """The operation was not run, and nothing is known against it."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -34,116 +62,137 @@ class Ending:
     has_row: bool
     is_recorded: bool
     could_not_be_loaded: bool
-    error: BaseException | None
-    """What `run()` raised, if it can be pickled."""
+    committing: datetime | None
+    error: bytes | None
+    """What `run()` raised, pickled by itself: should that not be undone, the outcome stands."""
 
 
-class NotRun(Exception):
-    """The operation was not run, and nothing is known against it."""
+def serve(pipe: Connection, parent: int) -> None:
+    """Be a child: set Django up, say so, and run what comes through the pipe until that is None.
 
+    Signals are the parent's business. They are heard and not heeded: ignored ones would be ignored
+    by whatever program an operation starts, too.
 
-class Vanished(NotRun):
-    """The operation was not claimed by this operator any more when the child looked."""
-
-
-def start(parent: int, lifeline: Connection) -> None:
-    """Set Django up in a new child, and end it when its parent is gone or done with it.
-
-    Signals are the parent's business: a terminal sends Ctrl-C, and a service manager SIGTERM, to
-    parents and children alike. They are heard and not heeded: ignored ones would be ignored by
-    whatever program an operation starts, too.
+    Whatever goes wrong here once user code has begun ends the process: that is a crash of the
+    operation, of which the parent allows only so many.
 
     Args:
+        pipe: whose other end only the parent holds.
         parent: its process id.
-        lifeline: a pipe whose other end only the parent holds.
     """
-    import django
-
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _pass)
-    os._exit = _exit  # type: ignore[assignment]
-    watch = threading.Thread(
-        target=_watch, args=(parent, lifeline), name="parent-watch", daemon=True
+    # The parent starts children with these blocked, so that none dies of one before it is here.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    claims: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
+    listener = threading.Thread(
+        target=_listen, args=(pipe, parent, claims), name="parent-watch", daemon=True
     )
-    watch.start()
-    django.setup()
-
-
-def run(alias: str, operation_id: int, number: int, operator_id: int) -> Ending:
-    """Run one claimed operation; return how that ended. One query to load it.
-
-    Raises:
-        Vanished: if the claim is lost already.
-        NotRun: if the database would not tell.
-    """
-    from django.db import Error
-
-    from operator_app.models import Operation, OperationJob
-    from operator_app.models.connections import freshen, tidy
-
-    freshen()
-    claim = Operation.all_objects.using(alias).started()
+    listener.start()
     try:
-        row = claim.filter(pk=operation_id, attempts=number, operator_id=operator_id).first()
-    except Error as error:
+        import django
+
+        django.setup()
+    except BaseException as error:
+        pipe.send(Unready(ErrorReport.of(error)))
+        return
+    pipe.send(READY)
+    _serve(pipe, claims)
+
+
+def _serve(pipe: Connection, claims: queue.SimpleQueue[Claim | None]) -> None:
+    from django.db import connections
+
+    from operator_app.models.connections import tidy
+
+    while (claim := claims.get()) is not None:
+        _run(pipe, claim)
+        # Only now: an error in here costs a child that has nothing to do.
         tidy()
-        raise NotRun(f"it could not be loaded: {error}") from None
+    connections.close_all()
+
+
+def _run(pipe: Connection, claim: Claim) -> None:
+    """Run one claimed operation and say how that ended. One query to load it."""
+    from operator_app.models import OperationJob
+
+    try:
+        row = _load(claim)
+    except Exception as error:
+        pipe.send(NotRun(f"it could not be loaded: {ErrorReport.of(error)}"))
+        return
     if row is None:
-        raise Vanished(f"operation {operation_id} is not at claim {number} any more")
+        pipe.send(NotRun(f"operation {claim[1]} is not at claim {claim[2]} any more"))
+        return
     job = OperationJob.of(row)
+    pipe.send(BEGUN)
     job.run()
-    tidy()
+    pipe.send(_ending_of(job))
+
+
+def _load(claim: Claim) -> Operation | None:
+    from operator_app.models import Operation
+    from operator_app.models.connections import freshen
+
+    alias, operation_id, number, operator_id = claim
+    freshen()
+    claimed = Operation.all_objects.using(alias).started()
+    return claimed.filter(pk=operation_id, attempts=number, operator_id=operator_id).first()
+
+
+def _ending_of(job: OperationJob) -> Ending:
     assert job.ending is not None and job.ended_at is not None
-    names = ("id", "progress_done", "progress_total", "progress_message", "meta", "log", "stack")
-    ending = Ending(
+    names = ("id", "progress_done", "progress_total", "progress_message", "log", "stack")
+    return Ending(
         outcome=job.ending,
         ended_at=job.ended_at,
-        fields={name: getattr(job, name) for name in names},
+        fields={name: getattr(job, name) for name in names} | {"meta": _portable_meta(job)},
         has_row=job.has_row,
         is_recorded=job.is_recorded,
         could_not_be_loaded=job.could_not_be_loaded,
+        committing=job.committing,
         error=_portable(job.error),
     )
-    return ending if _can_travel(ending) else replace(ending, fields=ending.fields | {"meta": {}})
 
 
-def _can_travel(ending: Ending) -> bool:
-    """Whether what `run()` left in `meta` can be handed over. No database could store it either."""
-    import pickle
-
+def _portable_meta(job: OperationJob) -> Any:
+    """Return what `run()` left in `meta` as a database would give it back; nothing if none could
+    store it.
+    """
     try:
-        pickle.loads(pickle.dumps(ending))
-    except BaseException:
-        return False
-    return True
+        return json.loads(json.dumps(job.meta))
+    except Exception as error:
+        words = "%s: its meta is no JSON, and is dropped: %s"
+        log.logger.warning(words, job, ErrorReport.of(error), extra=log.facts("meta_lost", job))
+        return {}
 
 
-def _portable(error: BaseException | None) -> BaseException | None:
-    """Return the error if it survives a trip through pickle; otherwise one with its words."""
-    import pickle
-
+def _portable(error: BaseException | None) -> bytes | None:
+    """Return the error, pickled, if it survives a trip; otherwise one with its words."""
     if error is None:
         return None
     try:
-        copy: BaseException = pickle.loads(pickle.dumps(error))
-        return copy if type(copy) is type(error) else RuntimeError(repr(error))
+        packed = pickle.dumps(error)
+        if type(pickle.loads(packed)) is type(error):
+            return packed
     except BaseException:
-        from operator_app.reports import ErrorReport
+        pass  # Whatever its own methods do.
+    return pickle.dumps(RuntimeError(str(ErrorReport.of(error))))
 
-        return RuntimeError(str(ErrorReport.of(error)))
 
+def _listen(pipe: Connection, parent: int, claims: queue.SimpleQueue[Claim | None]) -> None:
+    """Pass on what the parent sends; end the process when the parent is gone or done with it.
 
-def _watch(parent: int, lifeline: Connection) -> None:
-    while not lifeline.poll(PARENT_WATCH) and os.getppid() == parent:
-        pass
-    # Nobody can record what this process does, and somebody else is about to do it again.
-    _leave(1)
+    The process ids are compared, too: a program that the parent forked may hold its end open.
+    """
+    try:
+        while os.getppid() == parent:
+            if pipe.poll(PARENT_WATCH):
+                claims.put(pipe.recv())
+    finally:
+        # Nobody can record what this process does, and somebody else is about to do it again.
+        os._exit(1)
 
 
 def _pass(number: int, frame: FrameType | None) -> None:
     pass
-
-
-def _exit(status: int) -> None:
-    """Stand in for `os._exit`, whose 0 the parent would take for a child that is done."""
-    _leave(status or EXIT_CODE)

@@ -68,8 +68,6 @@ class OperationJob(models.Model):
     """The operation as an instance of the user's class, once loaded."""
     could_not_be_loaded: bool = False
     """Whether the operation was released because the database would not give it out."""
-    interruption: BaseException | None = None
-    """What it was asked to end with, from outside; None if nobody has asked."""
     committing: datetime | None = None
     """When it finished, if the answer to that COMMIT (`Policy.atomic`) has not been heard."""
     is_recorded: bool = False

@@ -51,18 +51,15 @@ class Runner(ABC):
         """Return the submitted jobs that have not begun; they will not be run."""
 
     def interrupt(self, job: OperationJob, error: BaseException) -> None:
-        """Ask a running job to end with this error: an OperationAborted or OperationTimedOut."""
+        """Ask a running job to end, and say why: a person wants it to (OperationAborted), its time
+        is up (OperationTimedOut), or this operator was taken for dead (OperatorLost). From any
+        thread.
+        """
         job.interruption = error
 
     @abstractmethod
     def abandon(self) -> list[OperationJob]:
         """Return the jobs that are running; `done` will not be called with them."""
-
-    def interrupt(self, job: OperationJob, error: BaseException) -> None:
-        """Ask a running job to end, and say why: a person wants it to, or its time is up, or this
-        operator was taken for dead. From any thread.
-        """
-        job.interruption = error
 
     @abstractmethod
     def close(self) -> None:

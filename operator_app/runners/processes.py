@@ -2,80 +2,69 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import atexit
 import os
-import signal
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
+from typing import Final
 
-from pebble import ProcessExpired, ProcessPool
-
-from operator_app import child
-from operator_app.decision import decide_crash
-from operator_app.exceptions import OperatorLost
-from operator_app.models import OperationJob, kinds
-from operator_app.models.attempts import past
-from operator_app.models.connections import reset, tidy
-from operator_app.outcomes import RELEASED_AFTER, Failed, Outcome, Released
-from operator_app.reports import ErrorReport
+from operator_app import log
+from operator_app.models import OperationJob
+from operator_app.models.connections import freshen, tidy
+from operator_app.outcomes import Outcome
+from operator_app.runners import endings
 from operator_app.runners.base import Done, Runner
+from operator_app.runners.books import Books
+from operator_app.runners.children import NotStarted
+from operator_app.runners.slots import Slot
 
-RECYCLED_AFTER = 1000
-"""How many jobs a child runs before a new one takes its place, so that leaks stay small."""
+CLOSING: Final = 5.0
+"""Seconds that all children together get to leave when the runner is closed."""
 
 
 class ProcessRunner(Runner):
     """Runs up to `capacity` jobs at once, each in a child process that is reused while it lives.
 
-    Children are spawned, not forked: they share no connection, lock or thread with the operator.
-    They run operations and record nothing; the parent does that, under its own fence.
+    Children run operations and record nothing; the parent does that, under its own fence. One that
+    dies costs its own job and no other; one that dies with nothing to do costs nothing.
     """
 
     def __init__(self, capacity: int, done: Done) -> None:
         super().__init__(capacity, done)
-        self._pool: ProcessPool | None = None
-        self._lifeline: Connection | None = None
-        # Reentrant: `done` may ask whether the runner is idle, and must hear that it is not yet.
-        self._lock = threading.RLock()
-        self._jobs: dict[int, tuple[OperationJob, Future[child.Ending]]] = {}
+        self._books = Books(done)
+        self._slots: list[Slot] = []
+        self._owner = os.getpid()
+        self._opening = threading.Lock()
+        self._noting = threading.Lock()
+        self._cannot_start = False
 
     @property
     def free(self) -> int:
         """The children that have nothing to do, or that could be started."""
-        with self._lock:
-            return max(0, self.capacity - len(self._jobs))
+        return max(0, self.capacity - len(self._books))
 
     @property
     def running(self) -> list[OperationJob]:
-        """The jobs that children are running. Asked once a second by the heartbeat, which is when
-        those are given back that a broken pool has forgotten.
-        """
-        self._give_back_forgotten()
-        with self._lock:
-            return [job for job, future in self._jobs.values() if future.running()]
+        """The jobs that children have been sent."""
+        return self._books.jobs(sent=True)
 
     @property
     def held(self) -> list[OperationJob]:
         """The jobs that wait for a child or have one."""
-        with self._lock:
-            return [job for job, _ in self._jobs.values()]
+        return self._books.jobs()
 
     def submit(self, job: OperationJob) -> None:
-        """Hand the job to a child; the first one starts it."""
-        claim = (job.alias, job.operation_id, job.number, job.operation.operator_id)
+        """Hand the job to a slot. Nothing is started before it is needed."""
+        place = self._books.add(job)
         try:
-            future = self._usable_pool().schedule(child.run, args=claim)
-        except (RuntimeError, OSError) as error:
-            reason = f"no child process could be started: {ErrorReport.of(error)}"
-            job.end_as(Released(reason, delay=RELEASED_AFTER))
-            self.done(job)
-            return
-        with self._lock:
-            self._jobs[id(job)] = (job, future)
-        future.add_done_callback(lambda done: self._take(job, done))
+            self._open_slots()
+        except RuntimeError as error:
+            # No more threads: those that are here may see to it.
+            if not self._slots:
+                self._note_start(NotStarted(str(error)))
+                endings.release(job, f"no child process could run it: {error}")
+                self._books.hand_over(place)
 
     def call(self, work: Callable[[], None]) -> None:
         """Do the work here: it is short, and what it needs is in this process."""
@@ -85,117 +74,71 @@ class ProcessRunner(Runner):
             tidy()
 
     def take_back(self) -> list[OperationJob]:
-        """Nothing: a job that was handed over may begin at any moment, and its child says so late.
-        Given back now, it could run here and elsewhere at once.
+        """Return the jobs that no child has been sent: those behind others, and those whose child
+        is only starting. One that was sent may begin at any moment, and says so late.
         """
-        return []
+        return self._books.take_back()
+
+    def interrupt(self, job: OperationJob, error: BaseException) -> None:
+        """Kill the child that runs the job, which then ends with the outcome of the error. A job
+        that has just ended by itself, or is not at a child, is left alone.
+        """
+        self._books.interrupt(job, error)
 
     def abandon(self) -> list[OperationJob]:
-        """Kill the children; return the jobs that they were running."""
-        with self._lock:
-            taken = list(self._jobs.values())
-            self._jobs.clear()
-        self._stop()
-        return [job for job, _ in taken]
+        """Kill the children that have jobs; return these, and those that wait."""
+        return self._books.abandon()
 
     def close(self) -> None:
-        """End the children, whatever they do."""
-        self._stop()
-        if self._pool is not None:
-            self._pool.join()
-            self._pool = None
+        """End the children, and their threads: those that have a job at once, others in order."""
+        if os.getpid() != self._owner:
+            return  # A fork of the operator at its end: the children are not its own.
+        atexit.unregister(self.close)
+        self._books.close()
+        self._books.abandon()
+        deadline = time.monotonic() + CLOSING
+        for slot in self._slots:
+            slot.join(max(0.0, deadline - time.monotonic()))
+        for slot in self._slots:
+            slot.kill()
 
     @property
     def is_idle(self) -> bool:
         """Whether no job is under way."""
-        with self._lock:
-            return not self._jobs
+        return not self._books
 
-    def _usable_pool(self) -> ProcessPool:
-        """Return the pool. One that lost a child which had nothing to do is of no use any more."""
-        if self._pool is not None and not self._pool.active:
-            self.close()
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            other_end, self._lifeline = context.Pipe(duplex=False)
-            self._pool = ProcessPool(
-                max_workers=self.capacity,
-                max_tasks=RECYCLED_AFTER,
-                initializer=child.start,
-                initargs=(os.getpid(), other_end),
-                context=context,
-            )
-        return self._pool
-
-    def _give_back_forgotten(self) -> None:
-        """Release what was handed to the pool in the very moment in which it broke.
-
-        Pebble ends the tasks that a broken pool knows of, but one that is just on its way from the
-        queue to its books is never ended.
-        """
-        if self._pool is None or self._pool.active:
-            return
-        with self._lock:
-            forgotten = [(job, future) for job, future in self._jobs.values() if not future.done()]
-        for _, future in forgotten:
-            future.set_exception(BrokenProcessPool("the pool of child processes broke"))
-
-    def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-        if self._lifeline is not None:
-            self._lifeline.close()
-            self._lifeline = None
-
-    def _take(self, job: OperationJob, future: Future[child.Ending]) -> None:
-        with self._lock:
-            if id(job) not in self._jobs:
+    def _open_slots(self) -> None:
+        with self._opening:
+            if len(self._slots) >= min(self.capacity, len(self._books)):
                 return
-        try:
-            ending = future.result()
-        except ProcessExpired as error:
-            job.error = _as_crash(error)
-            job.end_as(_outcome_of(job))
-        except BaseException as error:
-            # Its claim was lost, the database was away, no child could start: it did not run.
-            reason = f"its child process could not run it: {ErrorReport.of(error)}"
-            job.end_as(Released(reason, delay=RELEASED_AFTER))
-        else:
-            for name, value in ending.fields.items():
-                setattr(job, name, value)
-            job.has_row, job.is_recorded = ending.has_row, ending.is_recorded
-            job.error = ending.error
-            job.could_not_be_loaded = ending.could_not_be_loaded
-            job.end_as(ending.outcome, at=ending.ended_at)
-        with self._lock:
-            # In one step, so that a job is at every moment either here or handed over.
-            if self._jobs.get(id(job), (None, None))[1] is future:
-                try:
-                    self.done(job)
-                finally:
-                    del self._jobs[id(job)]
-        # This is one of the pool's threads, after which nobody tidies up.
-        reset()
+            name = f"operation-child-{len(self._slots) + 1}"
+            slot = Slot(name, self._books, self._objection, self._note_start)
+            slot.start()
+            if not self._slots:
+                # An interpreter that ends waits for its children, which heed no signal.
+                atexit.register(self.close)
+            self._slots.append(slot)
 
+    def _objection(self, job: OperationJob) -> Outcome | None:
+        """Return how a job ends that must not be sent to a child, None if it may. Called on the
+        slot's thread, right before: what has to be known of its beginning is written down here.
+        """
+        freshen()
+        return None if job.begin() else job.ending
 
-def _as_crash(error: ProcessExpired) -> OperatorLost:
-    code = error.exitcode
-    if code is not None and code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return OperatorLost(f"its child process was ended by {name}")
-    return OperatorLost(f"its child process ended with exit code {code}")
-
-
-def _outcome_of(job: OperationJob) -> Outcome:
-    model = kinds.model_of(job.operation.kind_id, job.alias)
-    error = job.error
-    assert error is not None
-    if model is None:
-        return Released("its class is unknown here", delay=RELEASED_AFTER)
-    policy = model.resolved_policy()
-    decided = decide_crash(error, job.operation, past(job.operation), policy)
-    # on_stuck="leave" is for a person to look at a dead operator's work; this operator lives.
-    return decided or Failed(str(error), error=ErrorReport.of(error), crashed=True)
+    def _note_start(self, trouble: NotStarted | None) -> None:
+        """Say once that children cannot be started, and once that they can be again."""
+        with self._noting:
+            if (trouble is not None) == self._cannot_start:
+                return
+            self._cannot_start = trouble is not None
+        if trouble is None:
+            log.logger.warning("Child processes start again.", extra={"action": "children_back"})
+            return
+        log.logger.error(
+            "No child process can be started (%s). Operations that need one are released, and "
+            "tried again later.\n%s",
+            trouble,
+            trouble.details,
+            extra={"action": "children_away"},
+        )

@@ -10,7 +10,7 @@ from django.db import connections
 
 from operator_app.duties import Heartbeat
 from operator_app.models import Operation, OperationJob, OperatorProcess
-from operator_app.runners import Runner
+from operator_app.runners import ProcessRunner, Runner
 from tests.processes import poll
 
 
@@ -66,6 +66,30 @@ class Collected(list[OperationJob]):
 def collected() -> Collected:
     """What the runner of the test is done with."""
     return Collected()
+
+
+@pytest.fixture
+def runner(in_children: None, collected: Collected) -> Iterator[Runner]:
+    """A runner of one child."""
+    runner = ProcessRunner(1, collected.append)
+    yield runner
+    closed(runner)
+
+
+@pytest.fixture
+def run(
+    runner: Runner, collected: Collected, claimed: Callable[[Operation], OperationJob]
+) -> Callable[[Operation], OperationJob]:
+    """Runs an operation in a child; returns its job once `done` has it."""
+
+    def run(operation: Operation) -> OperationJob:
+        job, count = claimed(operation), len(collected) + 1
+        runner.submit(job)
+        assert collected.wait(count) is job
+        poll(lambda: runner.is_idle, 10, "the runner to be idle")
+        return job
+
+    return run
 
 
 def closed(runner: Runner) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,53 +16,16 @@ from django.db import connections
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.outcomes import Failed, Finished, Released, Retried
 from operator_app.runners import ProcessRunner
+from operator_app.runners.children import Child
 from tests.models.tools import stored
 from tests.processes import poll
 from tests.runners.conftest import Collected, closed
+from tests.runners.support import begun, children, is_alive, pids, record
 from tests.work.models import AtomicDeed, Broken, Deed, Entry, LeftDeed, Tick
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Claimed = Callable[[Operation], OperationJob]
-
-
-@pytest.fixture
-def runner(in_children: None, collected: Collected) -> Iterator[ProcessRunner]:
-    """A runner of one child."""
-    runner = ProcessRunner(1, collected.append)
-    yield runner
-    closed(runner)
-
-
-@pytest.fixture
-def run(runner: ProcessRunner, collected: Collected, claimed: Claimed) -> Claimed:
-    """Runs an operation in a child; returns its job once `done` has it."""
-
-    def run(operation: Operation) -> OperationJob:
-        job, count = claimed(operation), len(collected) + 1
-        runner.submit(job)
-        # The heartbeat asks what is running, too.
-        poll(lambda: runner.running is None or len(collected) >= count, 60, "the job to end")
-        assert collected[-1] is job
-        poll(lambda: runner.is_idle, 10, "the runner to be idle")
-        return job
-
-    return run
-
-
-def pids() -> list[int]:
-    """Where operations ran, in order."""
-    found = Entry.objects.exclude(line__in=["errored", "succeeded"]).order_by("id")
-    return [int(line) for line in found.values_list("line", flat=True)]
-
-
-def begun(count: int) -> int:
-    """Wait until so many deeds have begun; return the process of the last."""
-    return poll(lambda: len(pids()) >= count and pids()[-1], 60, f"{count} to begin")
-
-
-def record(job: OperationJob) -> list[OperationJob]:
-    return Operation.all_objects.record([job])
 
 
 def test_nothing_is_started_before_it_is_needed(runner: ProcessRunner) -> None:
@@ -110,6 +75,29 @@ def test_an_error_comes_back(run: Claimed) -> None:
     assert stored(job.operation).failures == 1
 
 
+def test_an_error_is_logged_with_where_it_was_raised(
+    run: Claimed, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pickle drops tracebacks; error trackers get the child's all the same, once."""
+    record(run(Deed.dispatch(ending="fail")))
+    (line,) = [each for each in caplog.records if each.exc_info]
+    text = logging.Formatter().formatException(line.exc_info)
+    assert text.count("in run\n") == 1
+    assert "models.py" in text
+    assert text.endswith("LookupError: no such customer")
+    assert str(line.exc_info[1]) == "no such customer"
+
+
+def test_an_error_that_only_its_process_can_unpickle(run: Claimed) -> None:
+    """It costs neither the outcome nor the report."""
+    job = run(Deed.dispatch(ending="unwelcome"))
+    assert isinstance(job.ending, Failed)
+    assert not job.ending.crashed
+    assert job.exception_class.endswith("Unwelcome")
+    assert "Unwelcome" in str(job.error) and "not here" in str(job.error)
+    assert len(pids()) == 1
+
+
 @pytest.mark.parametrize("ending", ["stop", "cancel"])
 def test_stop_and_cancel_come_back(run: Claimed, ending: str) -> None:
     """What `run()` asked for is what the parent records."""
@@ -143,7 +131,10 @@ def test_meta_that_cannot_travel_is_lost_alone(run: Claimed) -> None:
     ("ending", "words"),
     [
         ("exit 3", "ended with exit code 3"),
-        ("exit 0", "ended with exit code 70"),
+        ("exit 0", "ended with exit code 0"),
+        ("quit 0", "ended with exit code 0"),
+        ("quit 4", "ended with exit code 4"),
+        ("mute", "its child process"),
         (f"signal {int(signal.SIGKILL)}", "was ended by SIGKILL"),
         (f"signal {int(signal.SIGSEGV)}", "was ended by SIGSEGV"),
     ],
@@ -210,33 +201,21 @@ def test_an_outage_in_the_child_is_no_crash(
     assert stored(job.operation).crashes == 0
 
 
-def test_a_child_that_cannot_start_is_no_crash(
-    runner: ProcessRunner, collected: Collected, claimed: Claimed, monkeypatch: Any
+def test_a_child_killed_while_idle_costs_nothing(
+    run: Claimed, caplog: pytest.LogCaptureFixture, monkeypatch: Any
 ) -> None:
-    """If Django cannot be set up in a child, jobs are given back; later ones run."""
-    first, second = claimed(Deed.dispatch()), claimed(Deed.dispatch())
-    with monkeypatch.context() as broken:
-        broken.setenv("DJANGO_SETTINGS_MODULE", "tests.no_such_settings")
-        runner.submit(first)
-        collected.wait(1)
-    assert isinstance(first.ending, Released)
-    runner.submit(second)
-    collected.wait(2)
-    assert isinstance(second.ending, Finished)
-
-
-def test_a_child_that_dies_of_idleness_is_replaced(run: Claimed) -> None:
-    """A child that is killed while it has nothing to do is nobody's fault and costs nothing."""
-    run(Deed.dispatch())
-    (child,) = [each for each in multiprocessing.active_children() if each.pid in pids()]
-    os.kill(pids()[0], signal.SIGKILL)
-    child.join(10)
-    for _ in range(2):
-        job = run(Deed.dispatch())
-        if isinstance(job.ending, Released):
-            # Submitted before anybody had noticed.
-            job = run(Deed.dispatch())
-        assert isinstance(job.ending, Finished)
+    """It is nobody's fault: not a word is logged, the next job runs in another one, and the dead
+    one is not left behind as a zombie, even if there is no next job.
+    """
+    monkeypatch.setattr("operator_app.runners.slots.IDLE_LOOK", 0.05)
+    for count in (1, 2):
+        assert isinstance(run(Deed.dispatch()).ending, Finished)
+        assert len(set(pids())) == count
+        os.kill(pids()[-1], signal.SIGKILL)
+        if count == 1:
+            poll(lambda: pids()[-1] not in children(), 10, "the dead child to be gone")
+    assert isinstance(run(Deed.dispatch()).ending, Finished)
+    assert [line.message for line in caplog.records if line.levelno > logging.INFO] == []
 
 
 def test_signals_for_all_are_not_for_children(
@@ -259,27 +238,53 @@ def test_a_program_started_by_an_operation_can_be_ended(run: Claimed) -> None:
 
 def test_children_are_recycled(run: Claimed, monkeypatch: Any) -> None:
     """After a number of jobs a child leaves, and another one takes its place."""
-    monkeypatch.setattr("operator_app.runners.processes.RECYCLED_AFTER", 2)
+    monkeypatch.setattr("operator_app.runners.slots.RECYCLED_AFTER", 2)
     for _ in range(5):
         assert isinstance(run(Deed.dispatch()).ending, Finished)
     assert len(set(pids())) == 3
 
 
-def test_nothing_is_taken_back(
+def test_what_waits_is_taken_back(
     runner: ProcessRunner, collected: Collected, claimed: Claimed
 ) -> None:
-    """A job that a child has is never given back: the child may be about to begin it."""
+    """A job that waits for another one to end is given back, one that a child has is not."""
     running, waiting = claimed(Deed.dispatch(ending="wait")), claimed(Tick.dispatch())
     runner.submit(running)
     begun(1)
     runner.submit(waiting)
-    assert set(map(id, runner.held)) == {id(running), id(waiting)}
+    assert runner.free == 0
+    assert list(map(id, runner.held)) == [id(running), id(waiting)]
+    assert runner.running == [running]
+    assert runner.take_back() == [waiting]
     assert runner.take_back() == []
-    assert set(map(id, runner.held)) == {id(running), id(waiting)}
-    assert set(map(id, runner.abandon())) == {id(running), id(waiting)}
+    assert runner.held == [running]
+    assert runner.abandon() == [running]
     closed(runner)
     assert collected == []
     assert Entry.objects.filter(line="").count() == 0
+
+
+def test_a_job_whose_child_is_only_starting_is_taken_back(
+    runner: ProcessRunner, collected: Collected, claimed: Claimed, monkeypatch: Any
+) -> None:
+    """It has not been sent, so it runs nowhere; the next one has the child."""
+    proceed, wait_until_ready = threading.Event(), Child.wait_until_ready
+
+    def wait(child: Child) -> None:
+        wait_until_ready(child)
+        assert proceed.wait(60)
+
+    monkeypatch.setattr(Child, "wait_until_ready", wait)
+    first, second = claimed(Deed.dispatch()), claimed(Deed.dispatch())
+    runner.submit(first)
+    assert runner.running == []
+    assert runner.take_back() == [first]
+    assert runner.is_idle
+    proceed.set()
+    runner.submit(second)
+    assert collected.wait(1) is second
+    assert [entry.operation_number for entry in Entry.objects.all()] == [second.operation_id]
+    assert len(collected) == 1
 
 
 def test_abandon_kills(runner: ProcessRunner, collected: Collected, claimed: Claimed) -> None:
@@ -289,15 +294,23 @@ def test_abandon_kills(runner: ProcessRunner, collected: Collected, claimed: Cla
     pid = begun(1)
     assert runner.abandon() == [job]
     assert runner.is_idle
-    poll(lambda: not alive(pid), 2, "the child to be gone")
-    assert collected == []
+    poll(lambda: not is_alive(pid), 2, "the child to be gone")
     runner.submit(claimed(Deed.dispatch()))
     assert isinstance(collected.wait(1).ending, Finished)
+    assert job.ending is None
 
 
-def alive(pid: int) -> bool:
-    """Whether a child lives; one that has ended and waits to be asked does not."""
-    return pid in [child.pid for child in multiprocessing.active_children()]
+def test_abandon_leaves_nothing_to_run(
+    runner: ProcessRunner, collected: Collected, claimed: Claimed
+) -> None:
+    """What waits is returned, too: nobody else would see to it."""
+    jobs = [claimed(Deed.dispatch(ending="wait")) for _ in range(2)]
+    for job in jobs:
+        runner.submit(job)
+    begun(1)
+    assert runner.abandon() == jobs
+    closed(runner)
+    assert (collected, len(pids())) == ([], 1)
 
 
 def test_close_ends_whatever_runs(
@@ -312,15 +325,22 @@ def test_close_ends_whatever_runs(
 
 def test_capacity(in_children: None, collected: Collected, claimed: Claimed) -> None:
     """As many jobs run beside each other as there are children; a crash costs only its own."""
-    runner = ProcessRunner(2, collected.append)
+    runner = ProcessRunner(3, collected.append)
     try:
-        waiting = claimed(Deed.dispatch(ending="wait"))
-        runner.submit(waiting)
-        begun(1)
+        waiting = [claimed(Deed.dispatch(ending="wait")) for _ in range(2)]
+        for count, job in enumerate(waiting, 1):
+            runner.submit(job)
+            begun(count)
         assert runner.free == 1
-        runner.submit(claimed(Deed.dispatch(ending="exit 3")))
+        crashing = claimed(Deed.dispatch(ending="exit 3"))
+        runner.submit(crashing)
         assert isinstance(collected.wait(1).ending, Retried)
-        poll(lambda: runner.running == [waiting], 10, "the neighbour to go on")
+        poll(lambda: runner.free == 1, 10, "the slot to be free")
+        runner.submit(claimed(Deed.dispatch()))
+        assert isinstance(collected.wait(2).ending, Finished)
+        assert runner.running == waiting
+        assert len(set(pids())) == 4
+        assert all(map(is_alive, pids()[:2]))
     finally:
         closed(runner)
 

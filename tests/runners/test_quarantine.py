@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from operator_app.exceptions import OperationAborted
 from operator_app.models import Operation, OperationJob
 from operator_app.models.querysets import OperationQuerySet
-from operator_app.outcomes import Finished, Released, Retried
+from operator_app.outcomes import Aborted, Finished, Released, Retried
 from operator_app.runners import Quarantine
+from operator_app.runners.children import Child
 from tests.models.tools import stored
 from tests.processes import poll
 from tests.runners.conftest import Collected, closed
-from tests.runners.test_processes import begun, pids
+from tests.runners.support import begun, pids
 from tests.work.models import Deed, Entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,8 +45,6 @@ def test_suspects_run_one_by_one(
     assert set(map(id, quarantine.held)) == set(map(id, [first, *others]))
     assert [stored(job.operation).begun_run_at is None for job in others] == [True] * 3
     assert quarantine.take_back() == others
-    for job in others[1:]:
-        quarantine.submit(job)
     assert quarantine.abandon() == [first]
     assert collected == []
 
@@ -77,27 +77,57 @@ def test_whoever_ran_is_guilty(
 
 
 def test_that_a_suspect_begins_is_written_before(
-    quarantine: Quarantine, collected: Collected, suspect: Suspect
+    quarantine: Quarantine, collected: Collected, suspect: Suspect, monkeypatch: Any
 ) -> None:
     """Were the operator to die now, too, the next one would know whom it ran."""
-    job = suspect(Deed.dispatch(ending="wait"))
+    job, send = suspect(Deed.dispatch()), Child.run
+    seen: list[tuple[bool, int]] = []
+
+    def look(child: Child, claim: Any) -> Any:
+        seen.append((stored(job.operation).begun_run_at is not None, Entry.objects.count()))
+        return send(child, claim)
+
+    monkeypatch.setattr(Child, "run", look)
     quarantine.submit(job)
-    assert stored(job.operation).begun_run_at is not None
-    assert Entry.objects.count() == 0, "the child cannot be there yet"
+    collected.wait(1)
+    assert seen == [(True, 0)]
 
 
 def test_what_waits_for_the_child_is_taken_back(
     quarantine: Quarantine, collected: Collected, suspect: Suspect
 ) -> None:
-    """The suspect that the child has stays with it, begun or not; those behind it are returned."""
+    """The suspect that the child has stays with it; those behind it are returned."""
     jobs = [suspect(Deed.dispatch(ending="wait")) for _ in range(3)]
     for job in jobs:
         quarantine.submit(job)
+    poll(lambda: quarantine.running, 60, "the first one to be sent")
     assert quarantine.take_back() == jobs[1:]
     assert not quarantine.is_idle
     assert quarantine.abandon() == jobs[:1]
     assert quarantine.is_idle
     assert collected == []
+
+
+def test_taken_back_in_the_last_moment(
+    quarantine: Quarantine, collected: Collected, suspect: Suspect, monkeypatch: Any
+) -> None:
+    """A suspect that is taken back while it is written down that it begins does not begin."""
+    jobs, mark = [suspect(Deed.dispatch()) for _ in range(2)], OperationQuerySet.mark_begun
+    taken: list[OperationJob] = []
+
+    def take_back(rows: OperationQuerySet, begun: list[OperationJob]) -> int:
+        if begun == jobs[:1]:
+            taken.extend(quarantine.take_back())
+        return mark(rows, begun)
+
+    monkeypatch.setattr(OperationQuerySet, "mark_begun", take_back)
+    quarantine.submit(jobs[0])
+    poll(lambda: taken, 60, "the first to be taken back")
+    quarantine.submit(jobs[1])
+    assert collected.wait(1) is jobs[1]
+    assert taken == jobs[:1]
+    ran = Entry.objects.values_list("operation_number", flat=True)
+    assert set(ran) == {jobs[1].operation_id}
 
 
 def test_a_claim_lost_before_it_began(
@@ -127,10 +157,11 @@ def test_an_outage_before_it_began(
 
     monkeypatch.setattr(OperationQuerySet, "update", away)
     quarantine.submit(job)
-    assert collected == [job]
+    assert collected.wait(1) is job
     assert isinstance(job.ending, Released)
     assert job.ending.delay > 0
-    assert quarantine.is_idle
+    poll(lambda: quarantine.is_idle, 10, "the quarantine to be idle")
+    assert pids() == []
 
 
 def test_the_books_are_right_while_a_job_is_handed_over(
@@ -145,3 +176,16 @@ def test_the_books_are_right_while_a_job_is_handed_over(
         assert seen == [(False, 1)]
     finally:
         closed(quarantine)
+
+
+def test_a_suspect_can_be_interrupted(
+    quarantine: Quarantine, collected: Collected, suspect: Suspect
+) -> None:
+    """An abort reaches it, as it does any job in a child; the next one runs."""
+    job, following = suspect(Deed.dispatch(ending="wait")), suspect(Deed.dispatch())
+    quarantine.submit(job)
+    quarantine.submit(following)
+    begun(1)
+    quarantine.interrupt(job, OperationAborted("enough"))
+    collected.wait(2)
+    assert [type(each.ending) for each in (job, following)] == [Aborted, Finished]

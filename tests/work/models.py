@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import subprocess
@@ -314,6 +315,38 @@ class Unportable(Exception):
         self.hold = threading.Lock()
 
 
+class Unwelcome(Exception):
+    """An error that can be unpickled only in the process that raised it."""
+
+    def __init__(self, pid: str) -> None:
+        super().__init__(pid)
+        if int(pid) != os.getpid():
+            raise OSError("not here")
+
+
+def _die(way: str, value: str) -> None:
+    """End this process, if `way` is one to do so."""
+    match way:
+        case "exit":
+            os._exit(int(value))
+        case "quit":
+            # As a C library does that gives up.
+            ctypes.CDLL(None).exit(int(value))
+        case "signal":
+            os.kill(os.getpid(), int(value))
+            time.sleep(PATIENCE)
+        case "mute":
+            os.closerange(3, 1000)
+            time.sleep(PATIENCE)
+        case "orphan":
+            # Leave a process behind that holds whatever this one has open.
+            if (left_behind := os.fork()) == 0:
+                time.sleep(PATIENCE)
+                os._exit(0)
+            Path(os.environ["OPERATOR_TEST_ORPHAN"]).write_text(str(left_behind))
+            os._exit(3)
+
+
 class Deed(Mixed):
     """Does to its process what `ending` says."""
 
@@ -326,14 +359,12 @@ class Deed(Mixed):
         """Do it, after a line in the ledger that says in which process."""
         Entry.write(self, str(os.getpid()))
         what, _, value = self.ending.partition(" ")
+        _die(what, value)
         match what:
-            case "exit":
-                os._exit(int(value))
-            case "signal":
-                os.kill(os.getpid(), int(value))
-                time.sleep(PATIENCE)
             case "unportable":
                 raise Unportable("not", "here")
+            case "unwelcome":
+                raise Unwelcome(str(os.getpid()))
             case "fail":
                 raise LookupError("no such customer")
             case "stop":
