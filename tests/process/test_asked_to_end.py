@@ -97,3 +97,24 @@ def test_while_it_drains(operate: Start, tmp_path: Path, how: str) -> None:
         gate.touch()
     assert operator.wait(30) == 0, operator.log
     assert state(operation) == ("cancelled" if how == "heeded" else "finished")
+
+
+@pytest.mark.parametrize("wish", ["its time is up", "a person"])
+def test_a_suspect_is_ended_with_its_child(operate: Start, tmp_path: Path, wish: str) -> None:
+    """One that does not look, alone in a child process: the child is killed, and nobody is blamed
+    for a crash."""
+    kind = Deaf if wish == "its time is up" else Hold
+    operation = kind.dispatch(path=str(tmp_path / "never"))
+    Operation.objects.update(crashes=1)
+    operator = operate()
+    wait_for_entries(1, "begun", by=[operator])
+    if wish == "a person":
+        abort(operation, "wrong customer")
+    poll(lambda: state(operation) in {"failed", "cancelled"}, 40, lambda: operator.log)
+    row = Operation.all_objects.get()
+    assert row.crashes == 1 and entries("ended") == []
+    outcomes = list(OperationJob.objects.order_by("number").values_list("outcome", flat=True))
+    if wish == "a person":
+        assert (outcomes, row.reason) == (["aborted"], "wrong customer")
+    else:
+        assert (outcomes, row.failures) == (["retried", "failed"], 2)

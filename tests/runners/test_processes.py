@@ -309,6 +309,7 @@ def test_abandon_leaves_nothing_to_run(
         runner.submit(job)
     begun(1)
     assert runner.abandon() == jobs
+    assert runner.is_idle
     closed(runner)
     assert (collected, len(pids())) == ([], 1)
 

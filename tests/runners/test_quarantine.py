@@ -112,15 +112,15 @@ def test_taken_back_in_the_last_moment(
     quarantine: Quarantine, collected: Collected, suspect: Suspect, monkeypatch: Any
 ) -> None:
     """A suspect that is taken back while it is written down that it begins does not begin."""
-    jobs, mark = [suspect(Deed.dispatch()) for _ in range(2)], OperationQuerySet.mark_begun
+    jobs, begin = [suspect(Deed.dispatch()) for _ in range(2)], OperationJob.begin
     taken: list[OperationJob] = []
 
-    def take_back(rows: OperationQuerySet, begun: list[OperationJob]) -> int:
-        if begun == jobs[:1]:
+    def take_back(job: OperationJob) -> bool:
+        if job is jobs[0]:
             taken.extend(quarantine.take_back())
-        return mark(rows, begun)
+        return begin(job)
 
-    monkeypatch.setattr(OperationQuerySet, "mark_begun", take_back)
+    monkeypatch.setattr(OperationJob, "begin", take_back)
     quarantine.submit(jobs[0])
     poll(lambda: taken, 60, "the first to be taken back")
     quarantine.submit(jobs[1])
