@@ -56,6 +56,8 @@ def tidy() -> None:
             continue
         _roll_back(connection)
         connection.queries_log.clear()
+        if connection.connection is None:
+            continue  # It could not be rolled back. On MySQL, Django would ping it nevertheless.
         if connection.errors_occurred:
             if connection.is_usable():
                 connection.errors_occurred = False

@@ -11,7 +11,15 @@ from django.db import DatabaseError, connection, transaction
 from django.test import override_settings
 
 from operator_app.models import Operation, connections
-from operator_app.models.connections import KEPT_FOR, reset, tidy
+from operator_app.models.connections import (
+    KEPT_FOR,
+    TRUSTED_FOR,
+    answers,
+    freshen,
+    lost,
+    reset,
+    tidy,
+)
 from tests.kinds.models import Note
 from tests.models.tools import in_thread
 
@@ -19,7 +27,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _leave_a_good_connection() -> Iterator[None]:
+def _leave_a_good_connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(connections, "_doubted_at", -1.0)
     yield
     connection.close()
 
@@ -45,6 +54,34 @@ def session() -> Any:
             else "SELECT CONNECTION_ID()"
         )
         return cursor.fetchone()[0]
+
+
+@pytest.fixture
+def pings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What the connection said each time that it was asked whether it still answers."""
+    said: list[bool] = []
+    is_usable = connection.is_usable
+    monkeypatch.setattr(connection, "is_usable", lambda: said.append(bool(is_usable())) or said[-1])
+    return said
+
+
+def end_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server end our session behind our back; SQLite, which has none, is to say so."""
+    number = session()
+    if connection.vendor == "sqlite":
+        monkeypatch.setattr(connection, "is_usable", lambda: False)
+        return
+    kill = (
+        "SELECT pg_terminate_backend(%s, 5000)"
+        if connection.vendor == "postgresql"
+        else "KILL CONNECTION %s"
+    )
+
+    def end() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(kill, [number])
+
+    in_thread(end)
 
 
 def fail() -> None:
@@ -83,28 +120,16 @@ def test_a_connection_that_still_answers_after_an_error_is_kept() -> None:
     assert session() == before and not connection.errors_occurred
 
 
-def test_a_connection_that_broke_is_replaced() -> None:
+def test_a_connection_that_broke_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the server has dropped it, the next job gets a new connection."""
     before = session()
-    if connection.vendor == "sqlite":
-        connection.errors_occurred = True
-        connection.is_usable, is_usable = lambda: False, connection.is_usable
-        tidy()
-        connection.is_usable = is_usable
-    else:
-        kill = (
-            "SELECT pg_terminate_backend(%s)"
-            if connection.vendor == "postgresql"
-            else "KILL CONNECTION %s"
-        )
-
-        def end() -> None:
-            with connection.cursor() as cursor:
-                cursor.execute(kill, [before])
-
-        in_thread(end)
-        with pytest.raises(DatabaseError):
-            Operation.objects.exists()
+    with monkeypatch.context() as patch:
+        end_session(patch)
+        if connection.vendor == "sqlite":
+            connection.errors_occurred = True
+        else:
+            with pytest.raises(DatabaseError):
+                Operation.objects.exists()
         tidy()
     assert connection.connection is None
     assert session() != before
@@ -131,6 +156,21 @@ def test_a_transaction_that_cannot_be_rolled_back_costs_the_connection(
         patch.setattr(connection, "_rollback", lambda: 1 / 0)
         tidy()
     assert session() != before
+
+
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has no sessions")
+def test_a_transaction_left_open_in_a_session_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to roll back and nothing to ask; the next job gets a new connection."""
+    before = session()
+    connection.set_autocommit(False)
+    end_session(monkeypatch)
+    with pytest.raises(DatabaseError):
+        Note.objects.count()
+    tidy()
+    assert connection.connection is None
+    assert session() != before
+    Note.dispatch()
+    assert in_thread(lambda: Operation.objects.count()) == 1
 
 
 @override_settings(DEBUG=True)
@@ -189,3 +229,124 @@ def test_a_thread_without_connections_has_nothing_to_tidy() -> None:
         return connection.connection is None
 
     assert in_thread(work)
+
+
+class TestFreshen:
+    """Before a job: is the connection still one?"""
+
+    def test_a_session_that_the_server_has_ended(
+        self, later: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The connection is dropped, and the job's first statement succeeds on a new one."""
+        before = session()
+        tidy()
+        with monkeypatch.context() as patch:
+            end_session(patch)
+            later.now += TRUSTED_FOR + 0.1
+            freshen()
+        assert connection.connection is None
+        assert session() != before
+
+    def test_an_idle_one_is_asked_once(self, later: SimpleNamespace, pings: list[bool]) -> None:
+        """One that answers is kept, and trusted again for as long."""
+        before = session()
+        tidy()
+        later.now += TRUSTED_FOR
+        freshen()
+        assert pings == []
+        later.now += 0.1
+        freshen()
+        assert pings == [True]
+        later.now += TRUSTED_FOR
+        freshen()
+        assert pings == [True] and session() == before
+
+    def test_one_that_was_just_used_is_not_asked(
+        self, pings: list[bool], django_assert_num_queries: Any
+    ) -> None:
+        """Job after job: no query between them."""
+        session()
+        tidy()
+        with django_assert_num_queries(0):
+            freshen()
+        assert pings == []
+
+    def test_one_that_was_never_tidied_is_asked(self, pings: list[bool]) -> None:
+        """Nothing is known of it."""
+        session()
+        setattr(connection, connections._USED, None)
+        freshen()
+        assert pings == [True]
+
+    def test_after_an_outage_that_another_thread_met(
+        self, later: SimpleNamespace, pings: list[bool]
+    ) -> None:
+        """It is asked though it was used just now; once."""
+        before = session()
+        tidy()
+        later.now += 0.1
+        in_thread(lost)
+        freshen()
+        freshen()
+        assert pings == [True] and session() == before
+
+    def test_inside_a_transaction(self, later: SimpleNamespace, pings: list[bool]) -> None:
+        """The connection is the caller's, whatever is known of it."""
+        with transaction.atomic():
+            Note.dispatch()
+            later.now += 2 * TRUSTED_FOR
+            in_thread(lost)
+            freshen()
+        assert pings == [] and Operation.objects.count() == 1
+
+    def test_no_connection(self, pings: list[bool]) -> None:
+        """None is opened in order to be asked."""
+        reset()
+        freshen()
+        assert connection.connection is None and pings == []
+
+
+class TestAnswers:
+    """After an error: whose fault was it?"""
+
+    def test_one_that_lives(self, pings: list[bool]) -> None:
+        """A refused statement is the statement's own fault. One ping."""
+        session()
+        fail()
+        assert answers("default") is True
+        assert pings == [True]
+
+    def test_one_whose_session_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server's fault."""
+        end_session(monkeypatch)
+        assert answers("default") is False
+
+    def test_one_that_could_not_be_opened(self, pings: list[bool]) -> None:
+        """No try to open it is made."""
+        reset()
+        assert answers("default") is False
+        assert connection.connection is None and pings == []
+
+
+class TestLost:
+    """The database was away."""
+
+    def test_closes_this_threads(self) -> None:
+        """And the next query opens a new one."""
+        before = session()
+        lost()
+        assert connection.connection is None
+        assert session() != before
+
+    def test_leaves_other_threads_theirs(self) -> None:
+        """They are to ask, not to find it closed under their hands."""
+        before = session()
+        in_thread(lost)
+        assert session() == before
+
+    def test_leaves_a_transaction_alone(self) -> None:
+        """Inside `atomic()`, as in a test, the connection is the caller's."""
+        with transaction.atomic():
+            Note.dispatch()
+            lost()
+        assert Operation.objects.count() == 1
