@@ -20,6 +20,7 @@ from operator_app.exceptions import OperatorLost
 from operator_app.handling import handling
 from operator_app.models import OperationJob, OperatorProcess
 from operator_app.models.connections import freshen, lost, reset, tidy
+from operator_app.models.watchdog import watching
 from operator_app.outage import Outage
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.recycling import Limits, stacks
@@ -66,6 +67,7 @@ class Operator:
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         settings = conf.get()
+        self._database = database
         self.once = once
         self._grace = settings.GRACE if grace is None else grace
         self._leave = leave
@@ -145,7 +147,8 @@ class Operator:
     def _start(self) -> None:
         while not self._signals:
             try:
-                self._heartbeat.start()
+                with watching(self._database):
+                    self._heartbeat.start()
                 break
             except Error as error:
                 self._wakeup.sleep(self._away(error))
@@ -208,8 +211,9 @@ class Operator:
     def _end(self, left_behind: bool) -> None:
         self._runners.close()
         try:
-            freshen()
-            self._heartbeat.stop()
+            with watching(self._database):
+                freshen()
+                self._heartbeat.stop()
         except Error as error:
             log.logger.warning("This operator's row could not be deleted: %s", str(error).strip())
         if left_behind:
@@ -227,15 +231,16 @@ class Operator:
         if (left := self._outage.left) > 0:
             return left
         try:
-            freshen()
-            delay = min([duty() for duty in duties])
+            with watching(self._database):
+                freshen()
+                delay = min([duty() for duty in duties])
+                tidy()
         except Error as error:
             return self._away(error)
         except KeyboardInterrupt:
             self.stop()
             return 0
         self._outage.over()
-        tidy()
         return delay
 
     def _away(self, error: Error) -> float:

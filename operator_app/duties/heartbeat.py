@@ -17,6 +17,7 @@ from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
 from operator_app.models import OperatorProcess
 from operator_app.models.connections import freshen, reset, tidy
+from operator_app.models.watchdog import watching
 from operator_app.moments import later
 
 RETRY: Final = 1.0
@@ -134,12 +135,13 @@ class Heartbeat(Duty):
         delay = interval if self._watch is None else 0.0
         while not self._over.wait(delay):
             try:
-                freshen()
-                wanted = interval if self._watch is None else self._watch.run()
-                if time.monotonic() >= next_beat:
-                    next_beat = time.monotonic() + self.run()
-                    self._note_success()
-                tidy()
+                with watching(self._database):
+                    freshen()
+                    wanted = interval if self._watch is None else self._watch.run()
+                    if time.monotonic() >= next_beat:
+                        next_beat = time.monotonic() + self.run()
+                        self._note_success()
+                    tidy()
                 delay = min(wanted, max(0.0, next_beat - time.monotonic()))
             except Exception as error:
                 # Whatever it is: an operator that stops beating counts as dead.

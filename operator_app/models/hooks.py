@@ -11,6 +11,7 @@ from django.dispatch import Signal
 
 from operator_app import log, signals
 from operator_app.models import kinds
+from operator_app.models.watchdog import pausing
 from operator_app.outcomes import Finished
 from operator_app.reports import ErrorReport
 
@@ -24,9 +25,11 @@ def claimed(job: OperationJob) -> None:
     model = kinds.model_of(job.operation.kind_id, job.alias)
     if model is None:
         return
-    if kinds.overrides(model, "queued"):
-        _call("queued", job, lambda: job.load().queued())
-    _send(signals.operation_claimed, model, job)
+    # On the operator's main thread, which is watched; what users do takes its time.
+    with pausing():
+        if kinds.overrides(model, "queued"):
+            _call("queued", job, lambda: job.load().queued())
+        _send(signals.operation_claimed, model, job)
 
 
 def started(job: OperationJob) -> None:

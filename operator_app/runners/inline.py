@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from operator_app.models import OperationJob
 from operator_app.models.connections import tidy
+from operator_app.models.watchdog import pausing
 from operator_app.runners.base import Done, Runner
 
 
@@ -40,7 +41,8 @@ class InlineRunner(Runner):
         self._current = job
         try:
             if job.begin():
-                job.run(interruptible=True)
+                with pausing():
+                    job.run(interruptible=True)
             self.done(job)
         finally:
             self._current = None

@@ -37,6 +37,9 @@ RECOMMENDED: dict[str, dict[str, Any]] = {
 }
 """As docs/how-to/deploy.md has them, with shorter times."""
 
+WATCHED = "no answer for 3 s: the connection is cut"
+"""What the operator says when its watchdog has ended the wait."""
+
 COMMIT = {"postgresql": b"\x0bCOMMIT", "mysql": b"\x03COMMIT"}
 """The statement as it goes over the wire; MySQL's SET AUTOCOMMIT is another one."""
 
@@ -194,22 +197,33 @@ class TestHalfOpen:
         assert_said_once(operator)
         gate.assert_each_once(ids)
 
-    @pytest.mark.skipif(
-        "connection.vendor == 'postgresql'", reason="libpq has no limit for reading an answer"
-    )
+    @pytest.mark.parametrize("busy", [False, True])
     def test_a_server_that_takes_everything_and_answers_nothing(
-        self, operate: Start, proxy: Proxy, tmp_path: Path
+        self, operate: Start, proxy: Proxy, tmp_path: Path, busy: bool
     ) -> None:
-        """With a limit for reading, the operator gets over a server that hangs."""
-        operator = operate(port=proxy.port, options=RECOMMENDED[connection.vendor])
+        """MySQL's client has a limit for reading; where PostgreSQL's waits, the watchdog cuts."""
+        operator = operate(
+            port=proxy.port,
+            options=RECOMMENDED[connection.vendor],
+            HEARTBEAT={"interval": 0.5, "timeout": 3},
+        )
         gate = Gate(tmp_path)
-        ids = [gate.dispatch()]
+        ready(operator)
+        ids = [gate.dispatch()] if busy else []
         gate.wait_for("begun", ids, operator)
+        # Both threads are to be in the middle of something, not about to connect.
+        born = OperatorProcess.objects.get().heartbeat_at
+        poll(lambda: OperatorProcess.objects.filter(heartbeat_at__gt=born), 10, "a beat")
         proxy.hang()
         gate.open()
-        wait_for_action(operator, "database_away")
+        for action in ("database_away", "heartbeat_failed"):
+            wait_for_action(operator, action)
+        if connection.vendor == "postgresql":
+            for action in ("database_away", "heartbeat_failed"):
+                assert WATCHED in lines(operator, action)[0]["message"], operator.log
         proxy.cut()
         proxy.go_on()
+        ids.append(gate.dispatch())
         wait_until_finished(ids, operator)
         leave(operator)
         assert_said_once(operator)
