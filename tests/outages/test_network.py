@@ -19,9 +19,9 @@ from tests.outages.support import (
     wait_for_action,
     wait_until_finished,
 )
-from tests.process.support import lines, ready
+from tests.process.support import entries, lines, ready
 from tests.processes import poll
-from tests.work.models import Mixed
+from tests.work.models import AtomicDeed, Entry, Mixed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -174,6 +174,24 @@ class TestAnAnswerIsLost:
         row = Operation.objects.get()
         assert (row.state, row.attempts, row.failures) == ("failed", 1, 1)
         assert OperationJob.objects.get().outcome == "failed"
+
+    def test_of_an_atomic_finish(self, operate: Start, proxy: Proxy) -> None:
+        """Effects and outcome are there, so they are what the operator reports: nothing is lost,
+        and the hook is called.
+        """
+        operator = operate(port=proxy.port)
+        ready(operator)
+        proxy.swallow_answer(COMMIT[connection.vendor], after=1)  # the first one is the claim's
+        ids = [AtomicDeed.dispatch().pk]
+        wait_until_finished(ids, operator)
+        wait_for_action(operator, "finished")
+        leave(operator)
+        assert proxy.swallowed == 1
+        assert len(lines(operator, "finished")) == 1 and not lines(operator, "lost"), operator.log
+        assert Operation.objects.get().attempts == 1
+        assert list(OperationJob.objects.values_list("outcome", flat=True)) == ["finished"]
+        assert entries("succeeded") == ids
+        assert Entry.objects.exclude(line="succeeded").count() == 1
 
 
 class TestHalfOpen:
