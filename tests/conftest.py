@@ -13,9 +13,10 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 
 from tests.databases import Found, probe
+from tests.leftovers import started
 from tests.processes import start_operator
 
-__all__ = ["start_operator"]
+__all__ = ["start_operator", "started"]
 
 
 @pytest.fixture(autouse=True)

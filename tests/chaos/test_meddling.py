@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
 from operator_app import clock
@@ -73,13 +74,16 @@ def test_rows_changed_while_they_run(operate: Start, tmp_path: Path) -> None:
 
 
 def test_bad_rows_in_a_claimed_batch(operate: Start) -> None:
-    """A row without its child row, one whose class cannot be made, and a row of no known kind fail
-    or are left alone; their neighbours in the same batch finish.
+    """A row without its child row and one whose class cannot be made fail, a row of no known kind
+    is left alone; their neighbours in the same batch finish.
     """
     first = due(Task, 3)
     (orphan,) = due(Task)
     unmade = BadInit(should_run_at=clock.now())
     unmade.save()
+    (stranger,) = due(Task)
+    gone = ContentType.objects.create(app_label="attic", model="forgotten")
+    assert Operation.all_objects.filter(pk=stranger).update(kind=gone) == 1
     last = due(Task, 3)
     _raw_delete(Task._meta.db_table, "operation_ptr_id", orphan)
     operator = operate("--threads", "8", **SETTINGS)
@@ -88,5 +92,6 @@ def test_bad_rows_in_a_claimed_batch(operate: Start) -> None:
     bad = Operation.objects.get(pk=orphan)
     assert bad.state == "failed" and "has no row in" in bad.reason
     assert row(unmade.pk)["failed_run_at"] is not None
+    assert Operation.objects.due().filter(attempts=0).get().pk == stranger
     operator.terminate()
     assert operator.wait() == 0, operator.log

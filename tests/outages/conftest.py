@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from operator_app.models import Operation
 from tests.databases import Address
+from tests.leftovers import end
 from tests.outages.proxy import Proxy
 from tests.process.support import environment
 from tests.processes import OperatorUnderTest
@@ -24,7 +24,11 @@ HEARTBEAT = {"interval": 0.5, "timeout": 30}
 
 
 @pytest.fixture
-def operate(start_operator: Start, tmp_path: Path) -> Start:
+def operate(
+    started: list[OperatorUnderTest],
+    start_operator: Start,
+    tmp_path: Path,
+) -> Iterator[Start]:
     """Start `manage.py operator ARGUMENTS`; keywords become its OPERATOR settings.
 
     `options` is added to the database's OPTIONS, `port` replaces the server's port.
@@ -43,9 +47,12 @@ def operate(start_operator: Start, tmp_path: Path) -> Start:
             env |= {f"{name}_PORT": str(port) for name in ("POSTGRES", "MARIADB")}
             if "MYSQL_HOST" in os.environ or "MYSQL_PORT" in os.environ:
                 env["MYSQL_PORT"] = str(port)
-        return start_operator(*arguments, env=env)
+        operator = start_operator(*arguments, env=env)
+        started.append(operator)
+        return operator
 
-    return start
+    yield start
+    end(started)
 
 
 @pytest.fixture
@@ -60,9 +67,5 @@ def proxy() -> Iterator[Proxy]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_claimed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test no claim may be left, but where the operator said that it gave up."""
-    request.getfixturevalue("transactional_db")
-    yield
-    if request.node.get_closest_marker("gives_up") is None:
-        assert list(Operation.all_objects.started().values()) == []
+def _nothing_left(started: list[OperatorUnderTest]) -> None:
+    """Also after tests that start no operator."""
