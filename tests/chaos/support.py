@@ -18,7 +18,7 @@ from tests.chaos.work.models import Effect, Task
 from tests.process.support import lines, ready
 from tests.processes import OperatorUnderTest, poll
 
-QUICK = {"interval": 0.4, "timeout": 3}
+QUICK = {"interval": 0.25, "timeout": 2}
 """A heartbeat that makes tests quick, and that a busy machine with two cores can keep up."""
 
 
@@ -78,19 +78,6 @@ def wait_until_ended(ids: Iterable[int], *by: OperatorUnderTest, timeout: float 
 def said(operator: OperatorUnderTest, action: str) -> bool:
     """Whether the operator has logged this action."""
     return bool(lines(operator, action))
-
-
-def processes_of(operator: OperatorUnderTest) -> set[int]:
-    """The processes of an operator's session that live: itself, and all that it has started."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == operator.pid and fields[0] not in "ZX":
-            found.add(int(folder.name))
-    return found
 
 
 def terminate(*operators: OperatorUnderTest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from operator_app.models import Operation, OperatorProcess
 from tests.chaos.conftest import Start
 from tests.chaos.support import QUICK, due, logs, said, wait_until_ended
 from tests.chaos.work.models import Effect, Task
+from tests.process.support import ready
 from tests.processes import poll
 
 LIBRARY = next(
@@ -44,21 +46,25 @@ def test_two_clocks_ten_minutes_apart(operate: Start) -> None:
             "NO_FAKE_STAT": "1",
         }
 
-    soon = Task.schedule(timedelta(seconds=4))
-    far = Task.schedule(timedelta(minutes=4))  # past, by the fast clock
-    now = due(Task, 20, seconds=0.1)  # in the future, by the slow one
     settings = {"HEARTBEAT": QUICK, "POLL_INTERVAL": 0.2}
     operators = [operate("--threads", "2", env=env(by), **settings) for by in ("+5m", "-5m")]
+    ready(*operators)
+    began = time.monotonic()
+    soon = Task.schedule(timedelta(seconds=1.5))
+    far = Task.schedule(timedelta(minutes=4))  # past, by the fast clock
+    now = due(Task, 20, seconds=0.1)  # in the future, by the slow one
     effects = Effect.objects.filter(operation_number=soon.pk)
 
-    def watch() -> bool:
-        moment = clock.now()
-        if effects.exists():
-            assert clock.now() >= soon.should_run_at, logs(*operators)
-        return moment > soon.should_run_at + timedelta(seconds=2 * QUICK["timeout"])
+    def came() -> bool:
+        if not effects.exists():
+            return False
+        assert clock.now() >= soon.should_run_at, logs(*operators)
+        return True
 
-    poll(watch, 60)
+    poll(came, 60, lambda: f"the operation to run\n{logs(*operators)}")
     wait_until_ended([*now, soon.pk], *operators)
+    # An operator judges others after one timeout in which it was steady: both must have done so.
+    poll(lambda: time.monotonic() > began + 1.75 * QUICK["timeout"], 60)
     soon.refresh_from_db()
     assert soon.started_run_at is not None
     assert soon.should_run_at <= soon.started_run_at

@@ -20,30 +20,34 @@ from tests.chaos.support import (
     due,
     evidence,
     pause,
-    processes_of,
     rounds,
     seed,
     terminate,
     wait_until_ended,
 )
 from tests.chaos.work.models import AtomicTask, Task
+from tests.leftovers import processes_of
 from tests.process.support import lines, ready
 from tests.processes import OperatorUnderTest
 
 SETTINGS = {"HEARTBEAT": QUICK, "POLL_INTERVAL": 0.2}
+UP = 0.8
+"""How often a blow waits until its victim has come up; else it may come before that, or after."""
 
 
 def test_kill_9_at_random_times(operate: Start, started: list[OperatorUnderTest]) -> None:
     """Whoever is killed when, plain operations run at least once and once more per kill at most,
     atomic ones exactly once.
     """
-    chance, kills = _begin(rounds(5))
+    chance, kills = _begin(rounds(6))
     work = _Work(chance, started)
     operators = [operate("--threads", "3", **SETTINGS) for _ in range(2)]
     for kill in range(kills):
         work.add()
         place = chance.randrange(2)
-        pause(chance.uniform(0.1, 3))  # now and then before it has come up at all
+        if chance.random() < UP:
+            ready(operators[place])
+        pause(chance.uniform(0.05, 0.8))
         print(f"kill {kill + 1}: {operators[place]!r}")
         operators[place].kill()
         operators[place] = operate("--threads", "3", **SETTINGS)
@@ -57,12 +61,15 @@ def test_whatever_happens_to_a_process(operate: Start, started: list[OperatorUnd
     chance, times = _begin(rounds(4))
     work = _Work(chance, started)
     operators = [operate("--threads", "3", **SETTINGS) for _ in range(3)]
-    deeds: list[Callable[[OperatorUnderTest], bool]] = [_kill, _kill_child, _freeze, _dismiss]
+    # While one is frozen what another held becomes suspect, so that there are children to kill.
+    deeds: list[Callable[[OperatorUnderTest], bool]] = [_kill, _freeze, _kill_child, _dismiss]
     harm = 0
     for number in range(times):
         work.add()
         place = chance.randrange(3)
-        pause(chance.uniform(0.5, 3))
+        if chance.random() < UP:
+            ready(operators[place])
+        pause(chance.uniform(0.05, 0.8))
         # Each of them once, then whatever comes: the short form has seen them all.
         deed = deeds[number] if number < len(deeds) else chance.choice(deeds)
         print(f"{number + 1}: {deed.__name__} {operators[place]!r}")
@@ -77,14 +84,14 @@ def test_whatever_happens_to_a_quarantine(operate: Start, started: list[Operator
     told to leave, at any moment; none is lost, none runs uncharged, none twice at once.
     """
     chance, times = _begin(rounds(3))
-    plain = due(Task, 10 * times, seconds=0.05)
+    plain = due(Task, 8 * times, seconds=0.05)
     atomic = due(AtomicTask, 3 * times, seconds=0.02)
     Operation.all_objects.update(crashes=1)
     operators = [operate("--threads", "2", **SETTINGS) for _ in range(2)]
     for number in range(times):
         place = chance.randrange(2)
         ready(operators[place])
-        pause(chance.uniform(0.2, 2.5))
+        pause(chance.uniform(0.05, 1.5))
         deed = (_kill_child, _dismiss, _kill)[number % 3]
         print(f"{number + 1}: {deed.__name__} {operators[place]!r}")
         deed(operators[place])
@@ -147,8 +154,8 @@ class _Work:
     def add(self) -> None:
         """Insert about as many as keep the operators busy until the next blow."""
         chance = self._chance
-        lasting = [chance.uniform(0, 0.4) for _ in range(chance.randint(20, 50))]
-        short = [chance.uniform(0, 0.1) for _ in range(chance.randint(5, 15))]
+        lasting = [chance.uniform(0, 0.3) for _ in range(chance.randint(15, 35))]
+        short = [chance.uniform(0, 0.06) for _ in range(chance.randint(4, 10))]
         now = clock.now()
         for kind, ids, times in ((AtomicTask, self._atomic, short), (Task, self._plain, lasting)):
             rows = [kind(should_run_at=now, seconds=seconds) for seconds in times]

@@ -15,12 +15,12 @@ from tests.chaos.support import (
     account,
     due,
     logs,
-    processes_of,
     said,
     wait_at_gate,
     wait_until_ended,
 )
 from tests.chaos.work.models import Task
+from tests.leftovers import processes_of
 from tests.process.support import ready
 from tests.processes import OperatorUnderTest, poll
 
@@ -91,7 +91,7 @@ def test_a_killed_child_is_rescued_at_once_and_replaced(operate: Start, tmp_path
     has a minute left; another child takes its place; SIGTERM to the parent ends all of them with 0.
     """
     gate = tmp_path / "gate"
-    beat = {"interval": 5, "timeout": 60}
+    beat = {"interval": 0.5, "timeout": 60}
     parent = operate("--processes", "2", "--threads", "1", HEARTBEAT=beat, POLL_INTERVAL=0.2)
     _children(parent, 2)
     held = due(Task, 2, gate=str(gate))
@@ -107,9 +107,9 @@ def test_a_killed_child_is_rescued_at_once_and_replaced(operate: Start, tmp_path
     print(f"rescued after {took:.2f} s")
     assert took < 2
 
-    _children(parent, 2)
     gate.touch()
     wait_until_ended(held, parent)
+    _children(parent, 2)
     result = account(held, [], 1)
     assert (result.lost, result.duplicated, result.repeated) == ([], [], 1)
     victim.refresh_from_db()
@@ -124,7 +124,7 @@ def test_a_killed_child_is_rescued_at_once_and_replaced(operate: Start, tmp_path
 def test_a_killed_parent_takes_its_children_along(operate: Start, tmp_path: Path) -> None:
     """When the parent is killed, its children finish what they run and leave, rows and all."""
     gate = tmp_path / "gate"
-    beat = {"interval": 5, "timeout": 60}
+    beat = {"interval": 0.5, "timeout": 60}
     parent = operate("--processes", "2", "--threads", "1", HEARTBEAT=beat, POLL_INTERVAL=0.2)
     _children(parent, 2)
     held = due(Task, 2, gate=str(gate))

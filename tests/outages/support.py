@@ -19,6 +19,10 @@ needs_server = pytest.mark.skipif(
     "connection.vendor == 'sqlite'", reason="SQLite has neither server nor sessions"
 )
 
+RETRIED = 0.8
+"""Seconds after the first failure in which the operator asks again: after half a second at most.
+Each further try comes twice as late, and with it the end of the test."""
+
 
 class Gate:
     """A gate for `HoldAside`, and the ledger beside it."""

@@ -12,6 +12,7 @@ from operator_app.models import Operation, OperationJob, OperatorProcess
 from tests.outages.conftest import Start
 from tests.outages.proxy import Proxy
 from tests.outages.support import (
+    RETRIED,
     Gate,
     assert_said_once,
     leave,
@@ -55,7 +56,7 @@ class TestStoppedAndStarted:
         proxy.refuse()
         wait_for_action(operator, "database_away")
         ids = [gate.dispatch()]
-        pause(2)
+        pause(RETRIED)
         assert operator.running
         proxy.accept()
         wait_until_finished(ids, operator)
@@ -75,7 +76,7 @@ class TestStoppedAndStarted:
         else:
             gate.open()
             gate.wait_for("ended", ids, operator)
-        pause(2)
+        pause(RETRIED)
         assert Operation.objects.started().count() == 3
         proxy.accept()
         wait_for_action(operator, "database_back")
@@ -95,7 +96,7 @@ class TestStoppedAndStarted:
         wait_for_action(operator, "database_away")
         gate.open()
         operator.terminate()
-        pause(1.5)
+        pause(RETRIED)
         assert operator.running
         proxy.accept()
         assert operator.wait() == 0, operator.log
