@@ -32,7 +32,7 @@ test: $(VENV)/.test  ## the tests, on every database that is here
 outages: $(VENV)/.test  ## cut operators off from their databases, on every database that is here
 	$(BIN)/python -m tests.run tests/outages $(ARGS)
 
-# Minutes for each database. OPERATOR_CHAOS_SEED=N, as printed, does the same again.
+# Minutes for each database. Each test prints the command that does the same again.
 chaos: $(VENV)/.test  ## kill, pause and poison operators ROUNDS times, on every database
 	OPERATOR_CHAOS_ROUNDS=$(ROUNDS) OPERATOR_TEST_WORKERS=0 $(BIN)/python -m tests.run \
 		tests/chaos -s -o faulthandler_timeout=0 $(ARGS)

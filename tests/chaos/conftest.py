@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import add
 from typing import Any
 
 import pytest
 
+from tests.chaos.support import told
 from tests.leftovers import end
 from tests.process.support import environment
 from tests.processes import OperatorUnderTest
@@ -25,3 +28,10 @@ def operate(started: list[OperatorUnderTest], start_operator: Start) -> Iterator
 
     yield start
     end(started)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Sum up what became of it all; under xdist only the workers know, which sum up nothing."""
+    if told:
+        terminalreporter.section("chaos")
+        terminalreporter.write_line(str(reduce(add, told)))

@@ -126,12 +126,31 @@ class Account:
     repeated: int
     """Plain runs that were repeated since their operator had died: allowed."""
 
+    def __add__(self, other: Account) -> Account:
+        return Account(
+            self.operations + other.operations,
+            self.kills + other.kills,
+            self.lost + other.lost,
+            self.duplicated + other.duplicated,
+            self.repeated + other.repeated,
+        )
+
     def __str__(self) -> str:
         return (
             f"{connection.vendor}: {self.operations} operations, {self.kills} kills, "
             f"{self.repeated} repeated after a kill, "
             f"{len(self.lost)} lost, {len(self.duplicated)} duplicated"
         )
+
+
+told: list[Account] = []
+"""The accounts of this run of pytest, for the summary at its end."""
+
+
+def tell(result: Account) -> None:
+    """Print an account, and keep it for the summary."""
+    print(result)
+    told.append(result)
 
 
 def account(

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from django.db import connection
 from django.db.models import F
 
 from operator_app import clock
@@ -22,6 +21,7 @@ from tests.chaos.support import (
     pause,
     rounds,
     seed,
+    tell,
     terminate,
     wait_until_ended,
 )
@@ -31,6 +31,9 @@ from tests.process.support import lines, ready
 from tests.processes import OperatorUnderTest
 
 SETTINGS = {"HEARTBEAT": QUICK, "POLL_INTERVAL": 0.2}
+Deed = Callable[[OperatorUnderTest], bool]
+"""What is done to an operator; returns whether that may let an operation be repeated."""
+
 UP = 0.8
 """How often a blow waits until its victim has come up; else it may come before that, or after."""
 
@@ -48,7 +51,7 @@ def test_kill_9_at_random_times(operate: Start, started: list[OperatorUnderTest]
         if chance.random() < UP:
             ready(operators[place])
         pause(chance.uniform(0.05, 0.8))
-        print(f"kill {kill + 1}: {operators[place]!r}")
+        print(f"{kill + 1}: kill {operators[place].pid}")
         operators[place].kill()
         operators[place] = operate("--threads", "3", **SETTINGS)
     work.settle(operators, kills)
@@ -62,7 +65,7 @@ def test_whatever_happens_to_a_process(operate: Start, started: list[OperatorUnd
     work = _Work(chance, started)
     operators = [operate("--threads", "3", **SETTINGS) for _ in range(3)]
     # While one is frozen what another held becomes suspect, so that there are children to kill.
-    deeds: list[Callable[[OperatorUnderTest], bool]] = [_kill, _freeze, _kill_child, _dismiss]
+    deeds: list[Deed] = [_kill, _freeze, _kill_children_of, _dismiss]
     harm = 0
     for number in range(times):
         work.add()
@@ -72,7 +75,7 @@ def test_whatever_happens_to_a_process(operate: Start, started: list[OperatorUnd
         pause(chance.uniform(0.05, 0.8))
         # Each of them once, then whatever comes: the short form has seen them all.
         deed = deeds[number] if number < len(deeds) else chance.choice(deeds)
-        print(f"{number + 1}: {deed.__name__} {operators[place]!r}")
+        _tell(number, deed, operators[place])
         harm += deed(operators[place])
         if not operators[place].running:
             operators[place] = operate("--threads", "3", **SETTINGS)
@@ -92,8 +95,8 @@ def test_whatever_happens_to_a_quarantine(operate: Start, started: list[Operator
         place = chance.randrange(2)
         ready(operators[place])
         pause(chance.uniform(0.05, 1.5))
-        deed = (_kill_child, _dismiss, _kill)[number % 3]
-        print(f"{number + 1}: {deed.__name__} {operators[place]!r}")
+        deed = (_kill_children_of, _dismiss, _kill)[number % 3]
+        _tell(number, deed, operators[place])
         deed(operators[place])
         if not operators[place].running:
             operators[place] = operate("--threads", "2", **SETTINGS)
@@ -101,9 +104,13 @@ def test_whatever_happens_to_a_quarantine(operate: Start, started: list[Operator
     terminate(*operators)
     Operation.all_objects.update(crashes=F("crashes") - 1)
     result = account(plain, atomic, times, operators_died=False)
-    print(result)
+    tell(result)
     wrong = result.lost + result.duplicated
     assert wrong == [], f"{result}\n{evidence(wrong, started)}"
+
+
+def _tell(number: int, deed: Deed, operator: OperatorUnderTest) -> None:
+    print(f"{number + 1}: {deed.__name__.strip('_').replace('_', ' ')} {operator.pid}")
 
 
 def _kill(operator: OperatorUnderTest) -> bool:
@@ -111,7 +118,7 @@ def _kill(operator: OperatorUnderTest) -> bool:
     return True
 
 
-def _kill_child(operator: OperatorUnderTest) -> bool:
+def _kill_children_of(operator: OperatorUnderTest) -> bool:
     """Kill what the operator has started; the quarantine does so, for one."""
     children = sorted(processes_of(operator) - {operator.pid})
     for pid in children:
@@ -135,10 +142,12 @@ def _dismiss(operator: OperatorUnderTest) -> bool:
 
 def _begin(times: int) -> tuple[random.Random, int]:
     number = seed()
+    test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].partition(" ")[0]
+    database = os.environ.get("OPERATOR_TEST_DATABASE") or "sqlite"
+    # As a command, to be copied.
     print(
-        f"OPERATOR_CHAOS_SEED={number} OPERATOR_CHAOS_ROUNDS={times} "
-        f"OPERATOR_TEST_DATABASE={os.environ.get('OPERATOR_TEST_DATABASE', 'sqlite')} "
-        f"({connection.vendor})"
+        f"\nOPERATOR_CHAOS_SEED={number} OPERATOR_TEST_DATABASE={database} "
+        f"make chaos ROUNDS={times} ARGS='-k {test}'"
     )
     return random.Random(number), times
 
@@ -169,7 +178,7 @@ class _Work:
         wait_until_ended(everything, *operators, timeout=60 + len(everything) / 5)
         terminate(*operators)
         result = account(self._plain, self._atomic, kills, operators_died=operators_died)
-        print(result)
+        tell(result)
         wrong = result.lost + result.duplicated
         assert wrong == [], f"{result}\n{evidence(wrong, self._started)}"
         for operator in self._started:
