@@ -19,7 +19,11 @@ from tests.process.support import lines, ready
 from tests.processes import OperatorUnderTest, poll
 
 QUICK = {"interval": 0.25, "timeout": 2}
-"""A heartbeat that makes tests quick, and that a busy machine with two cores can keep up."""
+"""A heartbeat that makes tests quick where a living operator may be taken for dead."""
+STEADY = {"interval": 0.25, "timeout": 3}
+"""One that a busy machine with two cores can keep up, where it may not."""
+JUDGED = 1.25 * STEADY["timeout"]
+"""Seconds in which an operator has judged others: after one timeout of steady beats of its own."""
 
 
 def seed() -> int:

@@ -11,7 +11,9 @@ from operator_app import clock
 from operator_app.models import Operation, OperatorProcess
 from tests.chaos.conftest import Start
 from tests.chaos.support import (
+    JUDGED,
     QUICK,
+    STEADY,
     account,
     due,
     logs,
@@ -31,7 +33,7 @@ def test_a_slow_shutdown_is_not_a_death(operate: Start, tmp_path: Path) -> None:
     """
     gate = tmp_path / "gate"
     held = due(Task, gate=str(gate))
-    settings = {"HEARTBEAT": QUICK, "POLL_INTERVAL": 0.2}
+    settings = {"HEARTBEAT": STEADY, "POLL_INTERVAL": 0.2}
     leaving = operate("--grace", "60", **settings)
     wait_at_gate(gate, held, leaving)
     watching = operate(**settings)
@@ -42,7 +44,7 @@ def test_a_slow_shutdown_is_not_a_death(operate: Start, tmp_path: Path) -> None:
     told = clock.now()
 
     def outlived() -> bool:
-        return (clock.now() - told).total_seconds() > 1.5 * QUICK["timeout"]
+        return (clock.now() - told).total_seconds() > JUDGED
 
     poll(outlived, 30)
     assert leaving.running
