@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db import connection
-
 from operator_app import clock
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from tests.chaos.work.models import Effect, Task
@@ -24,6 +22,8 @@ STEADY = {"interval": 0.25, "timeout": 3}
 """One that a busy machine with two cores can keep up, where it may not."""
 JUDGED = 1.25 * STEADY["timeout"]
 """Seconds in which an operator has judged others: after one timeout of steady beats of its own."""
+
+DATABASE = os.environ.get("OPERATOR_TEST_DATABASE") or "sqlite"
 
 
 def seed() -> int:
@@ -141,7 +141,7 @@ class Account:
 
     def __str__(self) -> str:
         return (
-            f"{connection.vendor}: {self.operations} operations, {self.kills} kills, "
+            f"{DATABASE}: {self.operations} operations, {self.kills} kills, "
             f"{self.repeated} repeated after a kill, "
             f"{len(self.lost)} lost, {len(self.duplicated)} duplicated"
         )

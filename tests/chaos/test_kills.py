@@ -14,6 +14,7 @@ from operator_app import clock
 from operator_app.models import Operation
 from tests.chaos.conftest import Start
 from tests.chaos.support import (
+    DATABASE,
     QUICK,
     account,
     due,
@@ -143,10 +144,9 @@ def _dismiss(operator: OperatorUnderTest) -> bool:
 def _begin(times: int) -> tuple[random.Random, int]:
     number = seed()
     test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].partition(" ")[0]
-    database = os.environ.get("OPERATOR_TEST_DATABASE") or "sqlite"
     # As a command, to be copied.
     print(
-        f"\nOPERATOR_CHAOS_SEED={number} OPERATOR_TEST_DATABASE={database} "
+        f"\nOPERATOR_CHAOS_SEED={number} OPERATOR_TEST_DATABASE={DATABASE} "
         f"make chaos ROUNDS={times} ARGS='-k {test}'"
     )
     return random.Random(number), times
