@@ -6,12 +6,13 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from operator_app import clock
 from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.moments import later
 from tests.chaos.work.models import Effect, Task
 from tests.process.support import lines, ready
 from tests.processes import OperatorUnderTest, poll
@@ -20,8 +21,6 @@ QUICK = {"interval": 0.25, "timeout": 2}
 """A heartbeat that makes tests quick where a living operator may be taken for dead."""
 STEADY = {"interval": 0.25, "timeout": 3}
 """One that a busy machine with two cores can keep up, where it may not."""
-JUDGED = 1.25 * STEADY["timeout"]
-"""Seconds in which an operator has judged others: after one timeout of steady beats of its own."""
 
 DATABASE = os.environ.get("OPERATOR_TEST_DATABASE") or "sqlite"
 
@@ -41,6 +40,20 @@ def due(kind: type[Task], count: int = 1, **fields: object) -> list[int]:
     now = clock.now()
     rows = [kind(should_run_at=now, **fields) for _ in range(count)]
     return [operation.pk for operation in kind.schedule_many(rows)]
+
+
+def decoy(alive_for: float = 0) -> Callable[[], bool]:
+    """Insert the row of an operator that gives no sign of life, and lives so many seconds more.
+
+    Returns:
+        Whether somebody has declared it lost, and so has judged all others, too, since then.
+    """
+    now = clock.now()
+    dead = OperatorProcess.objects.create(
+        hostname="decoy", pid=0, version="", capacity=1, started_at=now, heartbeat_at=now,
+        alive_until=later(now, alive_for),
+    )  # fmt: skip
+    return OperatorProcess.objects.exclude(lost_at=None).filter(pk=dead.pk).exists
 
 
 def pause(seconds: float) -> None:
