@@ -47,6 +47,7 @@ class Operator:
         once: leave when nothing is due any more, in place of waiting for more.
         limits: after how much it leaves by itself; by default never.
         identity: of its `OperatorProcess` row, if a parent is to know it.
+        ends_process: whether the process ends with it, so that signals are handled to the end.
         leave: called with the exit code if threads that run user code are left behind, which
             would keep the interpreter from ending.
 
@@ -64,12 +65,14 @@ class Operator:
         once: bool = False,
         limits: Limits | None = None,
         identity: UUID | None = None,
+        ends_process: bool = False,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         settings = conf.get()
         self._database = database
         self.once = once
         self._grace = settings.GRACE if grace is None else grace
+        self._ends_process = ends_process
         self._leave = leave
         self._limits = limits or Limits()
         self._supervised = identity is not None
@@ -119,7 +122,7 @@ class Operator:
             DatabaseError: with `once`, if the database is away.
         """
         listen = dict.fromkeys(SIGNALS, self._on_signal) | {signal.SIGQUIT: self._on_quit}
-        with handling(listen):
+        with handling(listen, for_good=self._ends_process):
             left_behind = True
             try:
                 self._start()

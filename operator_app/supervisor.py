@@ -20,6 +20,7 @@ from operator_app import log
 from operator_app.duties.rescue import rescue_operator
 from operator_app.handling import handling
 from operator_app.models.connections import reset
+from operator_app.models.watchdog import watching
 from operator_app.wakeups import Wakeup
 
 SETTLED: Final = 10.0
@@ -54,9 +55,13 @@ class Supervisor:
         count: how many operators.
         command: the command line of one operator; `--supervised IDENTITY` is added to it.
         database: the alias of the operations' database.
+        ends_process: whether the process ends with it, so that signals are handled to the end.
     """
 
-    def __init__(self, count: int, *, command: Sequence[str], database: str) -> None:
+    def __init__(
+        self, count: int, *, command: Sequence[str], database: str, ends_process: bool = False
+    ) -> None:
+        self._ends_process = ends_process
         self._command = list(command)
         self._database = database
         self._children = [_Child() for _ in range(count)]
@@ -66,7 +71,7 @@ class Supervisor:
     def run(self) -> int:
         """Run until told to leave; return 0, or 1 if a child left with an error at the end."""
         listen = dict.fromkeys(SIGNALS, self._on_signal) | {signal.SIGCHLD: self._on_child}
-        with handling(listen):
+        with handling(listen, for_good=self._ends_process):
             while not self._signals:
                 self._wakeup.clear()
                 for child in self._children:
@@ -120,7 +125,8 @@ class Supervisor:
 
     def _rescue(self, child: _Child) -> None:
         try:
-            rescue_operator(self._database, child.identity)
+            with watching(self._database):
+                rescue_operator(self._database, child.identity)
         except Error as error:
             log.logger.error(
                 "What operator %s held could not be rescued now (%s); the others will do it.",

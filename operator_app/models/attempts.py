@@ -29,6 +29,7 @@ from operator_app.models import hooks, kinds
 from operator_app.models.begun import timeout_of
 from operator_app.models.connections import answers
 from operator_app.models.transactions import is_away, writing
+from operator_app.models.watchdog import watching
 from operator_app.moments import later
 from operator_app.outcomes import RELEASED_AFTER, Cancelled, Finished, Outcome, Released
 from operator_app.policy import BUILT_IN, Policy
@@ -44,7 +45,7 @@ _OWN_WISH: Final = (OperationStopped, OperationCancelled, OperationRetried, Oper
 
 
 class ClaimLost(Exception):
-    """Rolls an atomic operation back whose claim was lost while it ran."""
+    """Ends an attempt whose claim was lost; rolls back an atomic one."""
 
 
 def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
@@ -159,7 +160,10 @@ def _expired(row: Operation, policy: Policy, now: datetime) -> Cancelled | None:
 
 
 def _run(job: OperationJob, policy: Policy) -> None:
-    operation = job.load()
+    with watching(job.alias):
+        operation = job.load()
+    if not _is_claim_of(job, operation):
+        raise ClaimLost
     hooks.started(job)
     if policy.atomic is True:
         _run_atomically(job, operation)
@@ -167,6 +171,14 @@ def _run(job: OperationJob, policy: Policy) -> None:
         _run_inside(operation, job.alias)
     else:
         _call(operation)
+
+
+def _is_claim_of(job: OperationJob, operation: Operation) -> bool:
+    """Whether the row as it was just loaded is still what the job claimed. Its process may
+    have been paused in between, taken for dead, and its work given to another.
+    """
+    claim = (job.number, job.operation.operator_id)
+    return (operation.attempts, operation.operator_id) == claim
 
 
 def _run_atomically(job: OperationJob, operation: Operation) -> None:

@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from operator_app import clock
 from operator_app.models import kinds
+from operator_app.models.watchdog import watching
 from operator_app.moments import later
 from operator_app.outcomes import RELEASED_AFTER, Released
 
@@ -45,7 +46,8 @@ def begin(job: OperationJob) -> bool:
     now = clock.now(job.alias)
     until = None if limit is None else later(now, limit)
     try:
-        held = claims_of([job], job.alias).update(begun_run_at=now, times_out_at=until)
+        with watching(job.alias):
+            held = claims_of([job], job.alias).update(begun_run_at=now, times_out_at=until)
     except Error as error:
         reason = f"that it begins could not be written down: {error}"
         job.end_as(Released(reason, delay=RELEASED_AFTER))

@@ -103,19 +103,20 @@ class _Section:
 
 
 @contextmanager
-def watching(alias: str) -> Iterator[None]:
+def watching(*aliases: str) -> Iterator[None]:
     """Do not let this thread wait for one answer of a server for ever. For the engine's own work.
 
     Where none has come for `OPERATOR["HEARTBEAT"]["timeout"]` seconds, the statement is cancelled
     and the connection is cut. No queries. Inside another such block it changes nothing.
 
     Args:
-        alias: of the database that will be used; connections that the thread has are watched too.
+        aliases: of the databases that will be used; connections that the thread has are watched
+            too.
 
     Raises:
         OperationalError: that says so, in place of the error that the cut has caused.
     """
-    used = {connections[alias], *connections.all(initialized_only=True)}
+    used = {*map(connections.__getitem__, aliases), *connections.all(initialized_only=True)}
     wrappers = [wrapper for wrapper in used if wrapper.vendor == "postgresql"]
     if not wrappers or threading.get_ident() in _sections:
         yield

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from operator_app import log
 from operator_app.models import OperationJob
 from operator_app.models.connections import freshen, reset, tidy
+from operator_app.models.watchdog import watching
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.runners.base import Done, Runner
 
@@ -105,13 +106,16 @@ class ThreadRunner(Runner):
             with self._lock:
                 self._busy += 1
             try:
-                freshen()
+                with watching():
+                    freshen()
                 work()
+                with watching():
+                    tidy()
             except BaseException:
                 # Jobs and hooks catch their own errors: this one is the engine's, and the thread
                 # must outlive it.
                 log.logger.exception("A runner's thread met an error of its own.")
-            tidy()
+                reset()
             with self._lock:
                 self._busy -= 1
         reset()

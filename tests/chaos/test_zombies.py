@@ -110,7 +110,6 @@ def test_a_paused_atomic_run_holds_sqlite(operate: Start, tmp_path: Path) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xfail(reason="a thread does not look whether the row it loads is still its claim")
 def test_a_claim_lost_before_it_began_is_not_run() -> None:
     """What a zombie had claimed and not begun when it was paused is run by whoever claimed it
     since, and not, with the number of that claim, by the zombie too.

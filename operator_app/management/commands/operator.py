@@ -92,8 +92,13 @@ class Command(BaseCommand):
     def _run(self, options: dict[str, Any]) -> None:
         if options["processes"] and not options["supervised"]:
             command = command_line(sys.argv[2:])
-            database = options["database"]
-            sys.exit(Supervisor(options["processes"], command=command, database=database).run())
+            supervisor = Supervisor(
+                options["processes"],
+                command=command,
+                database=options["database"],
+                ends_process=self._ends_process,
+            )
+            sys.exit(supervisor.run())
         operator = Operator(
             database=options["database"],
             queues=options["queues"],
@@ -102,6 +107,7 @@ class Command(BaseCommand):
             once=options["once"],
             limits=Limits(options["max_operations"], options["max_seconds"], options["max_rss"]),
             identity=options["supervised"],
+            ends_process=self._ends_process,
         )
         if options["supervised"]:
             _listen_to_parent(operator.stop)
@@ -119,9 +125,14 @@ class Command(BaseCommand):
             if not wait:
                 raise
 
+    @property
+    def _ends_process(self) -> bool:
+        """Whether this is the process's only task, and not a call of `call_command()`."""
+        return bool(getattr(self, "_called_from_command_line", False))
+
     def _be_deaf(self) -> None:
         """Hear no more signals: one more SIGTERM while the interpreter ends would kill it."""
-        if getattr(self, "_called_from_command_line", False):
+        if self._ends_process:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
 
