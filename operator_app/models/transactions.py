@@ -32,6 +32,7 @@ def writing(alias: str) -> Iterator[None]:
         with transaction.atomic(using=alias):
             yield
         return
+    connection.ensure_connection()  # Which sets the mode.
     mode = connection.transaction_mode  # type: ignore[attr-defined]
     connection.transaction_mode = "IMMEDIATE"  # type: ignore[attr-defined]
     try:

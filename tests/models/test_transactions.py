@@ -120,3 +120,15 @@ def test_on_sqlite_it_takes_the_lock_at_its_start(mode: str | None) -> None:
 
     seen, after = Thread(work).result()
     assert seen[0] == "BEGIN IMMEDIATE" and after == mode
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_may_be_the_first_that_a_thread_asks_of_a_database() -> None:
+    """An atomic run of a kind without columns of its own, in a thread that has just started."""
+
+    def work() -> bool:
+        assert connection.connection is None
+        with writing("default"):
+            return Operation.objects.exists()
+
+    assert Thread(work).result() is False
