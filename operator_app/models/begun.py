@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.db import Error
@@ -11,6 +12,7 @@ from django.db.models import Q
 from operator_app import clock
 from operator_app.models import kinds
 from operator_app.models.watchdog import watching
+from operator_app.models.transactions import in_transaction, unlocked
 from operator_app.moments import later
 from operator_app.outcomes import RELEASED_AFTER, Released
 
@@ -41,7 +43,10 @@ def begin(job: OperationJob) -> bool:
     """
     operation = job.operation
     limit = timeout_of(operation)
-    if operation.begun_run_at is not None or (limit is None and not operation.crashes):
+    if limit is None and not operation.crashes:
+        return True
+    # The operator may have marked it, as it does all that runs, and knows nothing of a timeout.
+    if operation.begun_run_at is not None and (limit is None or operation.times_out_at is not None):
         return True
     now = clock.now(job.alias)
     until = None if limit is None else later(now, limit)
@@ -62,10 +67,23 @@ def begin(job: OperationJob) -> bool:
 def mark_begun(jobs: Sequence[OperationJob], alias: str) -> int:
     """Write down that these jobs have begun: see `OperationQuerySet.mark_begun`."""
     now = clock.now(alias)
-    marked = claims_of(jobs, alias).update(begun_run_at=now)
+    marked = in_transaction(alias, lambda: _mark(claims_of(jobs, alias), now))
     for job in jobs:
-        job.operation.begun_run_at = now
-    return marked
+        if job.operation_id in marked:
+            job.operation.begun_run_at = now
+    return len(marked)
+
+
+def _mark(held: OperationQuerySet[Operation], now: datetime) -> set[int]:
+    """Mark those that nobody has locked; return their ids.
+
+    A `run()` may lock its own row for as long as it takes, and this is the heartbeat's thread,
+    which must not wait for it.
+    """
+    free = {operation.pk for operation in unlocked(held)}
+    if free:
+        held.filter(pk__in=free).update(begun_run_at=now)
+    return free
 
 
 def asked_to_abort(jobs: Sequence[OperationJob], alias: str) -> list[tuple[OperationJob, str]]:

@@ -21,7 +21,7 @@ from django.db.models.expressions import RawSQL
 from operator_app.models import states
 from operator_app.models.process import OperatorProcess
 from operator_app.models.querysets import OperationQuerySet
-from operator_app.models.transactions import in_transaction
+from operator_app.models.transactions import in_transaction, unlocked
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
@@ -141,7 +141,7 @@ def _take(
     for _, peers in groupby(by_priority, key=lambda lane: lane.priority):
         found: list[Operation] = []
         for lane, share in _shares(list(peers), limit - len(chosen), due):
-            found += _locked(due.in_lane(lane)[:share], due.alias)
+            found += unlocked(due.in_lane(lane)[:share])
         chosen += sorted(found, key=lambda operation: (operation.should_run_at, operation.pk))
         if len(chosen) >= limit:
             break
@@ -175,16 +175,6 @@ def _heads(
     if connections[alias].features.supports_slicing_ordering_in_compound:
         return list(numbered[0].union(*numbered[1:], all=True))
     return [head for rows in numbered for head in rows]
-
-
-def _locked(rows: OperationQuerySet[Operation], alias: str) -> list[Operation]:
-    features = connections[alias].features
-    if not features.has_select_for_update_skip_locked:
-        # SQLite, where the transaction holds the only write lock; or an old server, where the
-        # guard of the UPDATE decides alone.
-        return list(rows)
-    no_key = bool(features.has_select_for_no_key_update)
-    return list(rows.select_for_update(skip_locked=True, no_key=no_key))
 
 
 def _mark(

@@ -134,8 +134,8 @@ class OperationQuerySet(models.QuerySet[OperationT]):
         return claims.claim(operator, lanes, limit=limit, now=now, suspects=suspects, alias=self.db)
 
     def mark_begun(self, jobs: Iterable[OperationJob]) -> int:
-        """Write down that these jobs' `run()` has begun, where the claim holds; return how many.
-        One UPDATE.
+        """Write down that these jobs' `run()` has begun, where the claim holds and nobody has
+        locked the row; return how many. One SELECT and one UPDATE, which wait for no lock of a row.
         """
         from operator_app.models import begun
 

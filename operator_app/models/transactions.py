@@ -6,9 +6,13 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections, transaction
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+    from operator_app.models.querysets import OperationQuerySet
 
 T = TypeVar("T")
 
@@ -58,6 +62,19 @@ def in_transaction(alias: str, work: Callable[[], T]) -> T:
                 raise
             time.sleep(random.uniform(0.005, 0.05))
     raise AssertionError("unreachable: the last round returns or raises")
+
+
+def unlocked(rows: OperationQuerySet[Operation]) -> list[Operation]:
+    """Lock those of these rows that nobody else has locked, and return them. One query, inside a
+    transaction.
+    """
+    features = connections[rows.db].features
+    if not features.has_select_for_update_skip_locked:
+        # SQLite, where the transaction holds the only write lock; or an old server, where the
+        # guard of the UPDATE decides alone.
+        return list(rows)
+    no_key = bool(features.has_select_for_no_key_update)
+    return list(rows.select_for_update(skip_locked=True, no_key=no_key))
 
 
 def lost_to_another(error: BaseException) -> bool:

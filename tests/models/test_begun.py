@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 
 from operator_app import Policy, clock
 from operator_app.models import Operation, OperationQuerySet, OperatorProcess
 from operator_app.outcomes import RELEASED_AFTER, Released
 from tests.kinds.models import Scripted, Sweep
-from tests.models.tools import claimed_job, nothing, queries, scripted, stored, write
+from tests.models.tools import Thread, claimed_job, nothing, queries, scripted, stored, write
 
 pytestmark = pytest.mark.django_db
 
@@ -66,6 +67,16 @@ def test_what_has_begun_does_not_begin_again(limited: None, operator: OperatorPr
     assert made == []
 
 
+def test_a_mark_of_the_operators_sets_no_time(limited: None, operator: OperatorProcess) -> None:
+    """The operator, which marks all that runs, may be quicker: the timeout holds all the same."""
+    job = claimed_job(scripted(nothing), operator)
+    assert Operation.all_objects.mark_begun([job]) == 1
+    assert job.begin()
+    row = stored(job.operation)
+    assert row.begun_run_at is not None and row.times_out_at is not None
+    assert row.times_out_at - row.begun_run_at == timedelta(minutes=1)
+
+
 def test_a_lost_claim_does_not_begin(limited: None, operator: OperatorProcess) -> None:
     """It is not run, and what it would write is nothing."""
     job = claimed_job(scripted(nothing), operator)
@@ -112,7 +123,7 @@ def test_by_hand(limited: None) -> None:
 
 
 def test_all_at_once(operator: OperatorProcess) -> None:
-    """Those that hold their claim, in one UPDATE."""
+    """Those that hold their claim, in one UPDATE; the other one is not taken for marked."""
     jobs = [claimed_job(Sweep.dispatch(), operator) for _ in range(3)]
     write(jobs[0].operation, attempts=7)
     with queries("UPDATE") as made:
@@ -120,3 +131,30 @@ def test_all_at_once(operator: OperatorProcess) -> None:
     assert len(made) == 1
     begun = [stored(job.operation).begun_run_at is not None for job in jobs]
     assert begun == [False, True, True]
+    assert [job.operation.begun_run_at is not None for job in jobs] == begun
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has no locks of rows")
+def test_a_run_that_has_locked_its_row_is_not_waited_for(operator: OperatorProcess) -> None:
+    """The heartbeat's thread marks what runs, and must beat on, however long a transaction lasts.
+    The others are marked; this one is, too, once it can be."""
+    jobs = [claimed_job(Sweep.dispatch(), operator) for _ in range(2)]
+    locked, let_go = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with transaction.atomic():
+            Operation.objects.select_for_update().get(pk=jobs[0].operation_id)
+            locked.set()
+            assert let_go.wait(30)
+
+    run = Thread(lock)
+    try:
+        assert locked.wait(30)
+        marking = Thread(lambda: Operation.all_objects.mark_begun(jobs))
+        assert marking.result(timeout=10) == 1
+    finally:
+        let_go.set()
+        run.result()
+    assert [job.operation.begun_run_at is not None for job in jobs] == [False, True]
+    assert Operation.all_objects.mark_begun(jobs[:1]) == 1

@@ -243,7 +243,7 @@ def test_the_guard_of_the_update_is_enough(
     notes = [Note.dispatch(text=str(n)) for n in range(6)]
     now = clock.now()
 
-    def unlocked(rows: Any, alias: str) -> list[Operation]:
+    def unlocked(rows: Any) -> list[Operation]:
         found = list(rows)
         write(notes[0], started_run_at=now, operator=other, attempts=1)
         write(notes[1], finished_run_at=now)
@@ -252,7 +252,7 @@ def test_the_guard_of_the_update_is_enough(
         notes[4].delete()
         return found
 
-    monkeypatch.setattr(claims, "_locked", unlocked)
+    monkeypatch.setattr(claims, "unlocked", unlocked)
     claimed = claim_all(operator, now=now)
     assert ids(claimed) == [notes[5].pk]
     assert stored(notes[0]).operator_id == other.pk
@@ -265,12 +265,12 @@ def test_a_claim_that_loses_every_row_returns_nothing(
     """If others were quicker everywhere, the claim is empty and so is its mark."""
     note = Note.dispatch()
 
-    def unlocked(rows: Any, alias: str) -> list[Operation]:
+    def unlocked(rows: Any) -> list[Operation]:
         found = list(rows)
         write(note, finished_run_at=clock.now())
         return found
 
-    monkeypatch.setattr(claims, "_locked", unlocked)
+    monkeypatch.setattr(claims, "unlocked", unlocked)
     assert claim_all(operator) == []
     assert stored(note).operator_id is None
 
