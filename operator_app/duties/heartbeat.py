@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -59,6 +60,7 @@ class Heartbeat(Duty):
         self._silent_since: float | None = None
         self._steady_since: float | None = None
         self._last_beat = 0.0
+        self._last_beat_at: datetime | None = None
         self.draining = False
         self.process: OperatorProcess | None = None
 
@@ -73,9 +75,18 @@ class Heartbeat(Duty):
 
     @property
     def is_steady(self) -> bool:
-        """Whether it has beaten without a gap for one full timeout: see `Rescue`."""
-        since = self._steady_since
-        return since is not None and time.monotonic() - since >= conf.get().HEARTBEAT.timeout
+        """Whether it has beaten without a gap for one full timeout: see `Rescue`.
+
+        A gap shows in the database's time, too, by which operators are judged: it jumps past
+        everybody's last beat where the machine was asleep, a clock was set, or (USE_TZ=False)
+        summer time begins.
+        """
+        since, process = self._steady_since, self.process
+        if since is None or process is None:
+            return False
+        silent = clock.now(self._database) - process.heartbeat_at
+        steady = time.monotonic() - since >= conf.get().HEARTBEAT.timeout
+        return steady and silent.total_seconds() <= _gap()
 
     def register(self) -> OperatorProcess:
         """Insert a row for this process, with an identity of its own. One SELECT, one INSERT.
@@ -162,10 +173,13 @@ class Heartbeat(Duty):
             )
 
     def _note_success(self) -> None:
-        now, gap = time.monotonic(), 3 * conf.get().HEARTBEAT.interval
-        if self._steady_since is None or now - self._last_beat > gap:
-            self._steady_since = now
-        self._last_beat = now
+        assert self.process is not None
+        now, beat_at = time.monotonic(), self.process.heartbeat_at
+        passed = beat_at - (self._last_beat_at or beat_at)
+        if max(now - self._last_beat, passed.total_seconds()) > _gap():
+            self._steady_since = None
+        self._steady_since = self._steady_since or now
+        self._last_beat, self._last_beat_at = now, beat_at
         if self._silent_since is not None:
             log.logger.warning(
                 "The heartbeat is back after %.0f s.",
@@ -173,3 +187,8 @@ class Heartbeat(Duty):
                 extra={"action": "heartbeat_back"},
             )
         self._silent_since = None
+
+
+def _gap() -> float:
+    """Return the seconds between two beats above which one of them is missing."""
+    return 3 * conf.get().HEARTBEAT.interval

@@ -144,6 +144,34 @@ def test_a_heartbeat_is_steady_after_one_timeout(settings: Any, transactional_db
         heartbeat.stop()
 
 
+def test_nobody_is_judged_after_a_jump_of_the_clock(
+    other: OperatorProcess, recorded: list[OperationJob], settings: Any
+) -> None:
+    """The database's time jumps past the last beat of all operators, our own included: a laptop
+    that was asleep, a clock that was set, summer time with USE_TZ=False. Nobody is declared dead
+    before a whole timeout has passed again.
+    """
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 0.05, "timeout": 0.4}}
+    heartbeat = Heartbeat("default", queues=[], capacity=1)
+    rescue = Rescue("default", heartbeat=heartbeat, recorded=recorded.append)
+    operation = held_by(other)
+    OperatorProcess.objects.update(alive_until=clock.now() + 100 * second)
+    heartbeat.start()
+    try:
+        poll(lambda: heartbeat.is_steady, 20, "the heartbeat to be steady")
+        with clock.at(clock.now() + 3600 * second):
+            rescue.run()
+            # The next beat is of the new time, but of the other operator there is none yet.
+            assert heartbeat.run() == 0.05
+            heartbeat._note_success()
+            rescue.run()
+    finally:
+        heartbeat.stop()
+    other.refresh_from_db()
+    assert other.lost_at is None
+    assert stored(operation).operator_id == other.pk
+
+
 def test_one_whose_row_is_gone_is_rescued_too(
     rescue: Rescue, other: OperatorProcess, heartbeat: Heartbeat
 ) -> None:
