@@ -48,6 +48,10 @@ class ClaimLost(Exception):
     """Ends an attempt whose claim was lost; rolls back an atomic one."""
 
 
+class NotBegun(Exception):
+    """The database was away or locked when the transaction of an atomic operation was to begin."""
+
+
 def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
     """Load the operation of a job, run it, decide: see `OperationJob.run()`."""
     policy = BUILT_IN
@@ -64,6 +68,8 @@ def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
             _run(job, policy)
     except ClaimLost:
         return Finished()  # The record will find the claim lost, too, and say so.
+    except NotBegun as error:
+        return Released(f"its transaction could not begin: {error}", delay=RELEASED_AFTER)
     except BaseException as error:
         error.__traceback__ = _users_part(error.__traceback__)
         return _judge(job, error, policy, interruptible=interruptible)
@@ -186,9 +192,11 @@ def _run_atomically(job: OperationJob, operation: Operation) -> None:
     from operator_app.models import records
 
     committed: list[bool] = []
+    begun = False
     nested = connections[job.alias].in_atomic_block
     try:
         with writing(job.alias):
+            begun = True
             if not nested:
                 # Before any callback of the user's, one of which may raise.
                 transaction.on_commit(lambda: committed.append(True), using=job.alias)
@@ -199,6 +207,10 @@ def _run_atomically(job: OperationJob, operation: Operation) -> None:
                 raise ClaimLost
             job.committing = job.ended_at
     except BaseException as error:
+        by_hand = job.operation.operator_id is None
+        if not begun and not by_hand and is_away(error):
+            # On SQLite another atomic run may hold the lock for longer than anybody waits.
+            raise NotBegun(error) from None
         if not committed:
             raise
         log.logger.error(

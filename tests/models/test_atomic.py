@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test import TestCase
 
 from operator_app import Policy
 from operator_app.models import Operation, OperationJob, OperatorProcess
-from operator_app.outcomes import Finished, Retried
+from operator_app.outcomes import Finished, Released, Retried
 from operator_app.testing import run_due
 from tests.kinds.models import Hooked, Ledger, Scripted, write_line
 from tests.models.tools import claimed_job, in_thread, raises, scripted, stored, write
@@ -111,6 +112,37 @@ def test_an_error_undoes_the_effects(run: Run, error: BaseException) -> None:
     assert Operation.all_objects.record([job]) == [job]
     assert stored(job.operation).failures == 1
     assert OperationJob.objects.get().outcome == "retried"
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction of an atomic run can begin."""
+
+    @contextmanager
+    def writing(alias: str) -> Iterator[None]:
+        raise OperationalError("database is locked")
+        yield
+
+    monkeypatch.setattr("operator_app.models.attempts.writing", writing)
+
+
+def test_what_could_not_begin_is_not_charged(run: Run, locked: None) -> None:
+    """Somebody held the lock for longer than anybody waits: `run()` was not called, so that is no
+    failure of it; it is tried again soon."""
+    job = run(effect)
+    assert isinstance(job.ending, Released) and "database is locked" in job.ending.reason
+    assert lines() == []
+    assert Operation.all_objects.record([job]) == [job]
+    row = stored(job.operation)
+    assert (row.state, row.failures) == ("scheduled", 0)
+    assert Scripted.hooks == []
+
+
+def test_by_hand_it_is_an_error_that_it_cannot_begin(locked: None) -> None:
+    """Whoever calls `dispatch_now()` is told."""
+    with pytest.raises(OperationalError, match="database is locked"):
+        Hooked.dispatch_now(script=Scripted.does("effect", effect))
+    assert Operation.objects.get().state == "failed"
 
 
 def test_a_lost_claim_undoes_the_effects(run: Run, caplog: pytest.LogCaptureFixture) -> None:
