@@ -35,6 +35,7 @@ class Watch(Duty):
         Raises:
             DatabaseError: if the database is away.
         """
+        self._runners.drop_disowned()
         jobs = self._runners.running
         if jobs:
             self._mark_begun(jobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 
 from operator_app.models import OperationJob
@@ -13,6 +14,9 @@ class Runners(Mapping[str, Runner]):
 
     def __init__(self, by_name: Mapping[str, Runner]) -> None:
         self._by_name = dict(by_name)
+        # So that what is given back after a look at it is not missed by whoever else looks.
+        self._lock = threading.RLock()
+        self._disowned: dict[int, BaseException] = {}
 
     def __getitem__(self, name: str) -> Runner:
         return self._by_name[name]
@@ -36,11 +40,13 @@ class Runners(Mapping[str, Runner]):
     @property
     def held(self) -> list[OperationJob]:
         """The jobs that were submitted and not yet handed over, taken back or abandoned."""
-        return [job for runner in self.values() for job in runner.held]
+        with self._lock:
+            return [job for runner in self.values() for job in runner.held]
 
     def take_back(self) -> list[OperationJob]:
         """Return the submitted jobs that have not begun; they will not be run."""
-        return [job for runner in self.values() for job in runner.take_back()]
+        with self._lock:
+            return [job for runner in self.values() for job in runner.take_back()]
 
     def abandon(self) -> list[OperationJob]:
         """Return the jobs that are running; they will not be handed over."""
@@ -54,13 +60,24 @@ class Runners(Mapping[str, Runner]):
 
     def disown(self, operator_id: int, error: BaseException) -> None:
         """Drop what was claimed under one identity and has not begun; ask what has to end."""
-        for runner in self.values():
+        self._disowned[operator_id] = error
+        self.drop_disowned()
+
+    def drop_disowned(self) -> None:
+        """Do so with what has come since, too: a claim may have been under way. No queries."""
+        with self._lock:
+            for runner in self.values() if self._disowned else ():
+                self._drop_disowned(runner)
+
+    def _drop_disowned(self, runner: Runner) -> None:
+        if any(job.operation.operator_id in self._disowned for job in runner.held):
             for job in runner.take_back():
-                if job.operation.operator_id != operator_id:
+                if job.operation.operator_id not in self._disowned:
                     runner.submit(job)
-            for job in runner.running:
-                if job.operation.operator_id == operator_id:
-                    runner.interrupt(job, error)
+        for job in runner.running:
+            error = self._disowned.get(job.operation.operator_id or 0)
+            if error is not None and job.interruption is None:
+                runner.interrupt(job, error)
 
     def close(self) -> None:
         """Free what the runners hold. Waits for no job."""

@@ -8,7 +8,7 @@ import pytest
 
 from operator_app import clock
 from operator_app.duties import Watch
-from operator_app.exceptions import OperationAborted, OperationTimedOut
+from operator_app.exceptions import OperationAborted, OperationTimedOut, OperatorLost
 from operator_app.models import Operation, OperationJob
 from operator_app.runners import Runner, Runners
 from tests.duties.conftest import Claim
@@ -127,6 +127,19 @@ def test_the_time_is_up(watch: Watch, job: OperationJob, caplog: pytest.LogCaptu
     row = stored(job.operation)
     assert (row.state, row.stuck_reason) == ("stuck", "ran 12 min, timeout 5 min")
     assert list(Operation.objects.deserted()) == []
+
+
+def test_one_claimed_under_an_identity_that_is_dead(
+    watch: Watch, runner: Running, job: OperationJob
+) -> None:
+    """However late it comes: it is asked to end, since others may be running it."""
+    assert job.operation.operator_id is not None
+    error = OperatorLost("taken for dead")
+    runner.jobs.clear()
+    watch._runners.disown(job.operation.operator_id, error)
+    runner.submit(job)
+    watch.run()
+    assert job.interruption is error
 
 
 def test_a_person_outranks_the_clock(watch: Watch, job: OperationJob) -> None:

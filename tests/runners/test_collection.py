@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from operator_app.exceptions import OperatorLost
+from operator_app.models import OperationJob
 from operator_app.runners import InlineRunner, Runners, ThreadRunner
 from tests.processes import poll
 from tests.runners.test_contract import PATIENCE, Done, Held
@@ -75,6 +77,49 @@ def test_what_a_dead_identity_held_is_dropped_or_asked_to_end(
     poll(lambda: runners.is_idle, PATIENCE, "the runners to be idle")
     assert done == [running, new]
     assert waiting.runs == 0
+
+
+def test_what_a_dead_identity_claims_late(
+    runners: Runners, owned: Callable[[int], Owned], done: Done
+) -> None:
+    """A claim was under way when the operator was taken for dead: what comes of it is dropped or
+    asked to end when somebody looks, and is asked once."""
+    error = OperatorLost("taken for dead")
+    runners.disown(1, error)
+    running, waiting = owned(1), owned(1)
+    for job in (running, waiting):
+        runners["threads"].submit(job)  # type: ignore[arg-type]
+    assert running.begun.wait(PATIENCE)
+    runners.drop_disowned()
+    assert (running.interruption, waiting.interruption) == (error, None)
+    assert runners.held == [running]
+    wish = running.interruption = KeyError()
+    runners.drop_disowned()
+    assert running.interruption is wish
+
+
+def test_nothing_is_out_of_sight_while_others_are_dropped(
+    runners: Runners, owned: Callable[[int], Owned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is taken back and submitted again is held all the time, or a recount would release
+    it."""
+    running, new, old = owned(2), owned(2), owned(1)
+    for job in (running, new, old):
+        runners["threads"].submit(job)  # type: ignore[arg-type]
+    assert running.begun.wait(PATIENCE)
+    seen: list[object] = []
+    recount = threading.Thread(target=lambda: seen.extend(runners.held))
+    submit = runners["threads"].submit
+
+    def look_meanwhile(job: OperationJob) -> None:
+        recount.start()
+        recount.join(0.3)
+        submit(job)
+
+    monkeypatch.setattr(runners["threads"], "submit", look_meanwhile)
+    runners.disown(1, OperatorLost("taken for dead"))
+    recount.join(PATIENCE)
+    assert seen == [new, running]
 
 
 def test_what_runs_under_the_new_identity_is_let_alone(
