@@ -72,7 +72,8 @@ class Dispatch(Duty):
             # What waits for the quarantine is looked for again when that is free.
             waits = self._quarantine is not None and not self._quarantine.free
             pause = conf.get().POLL_INTERVAL if waits else CONTENDED
-            return 0.0 if claimed else random.uniform(0.5, 1.5) * pause
+            pause *= random.uniform(0.5, 1.5)
+            return 0.0 if claimed else min(pause, self._until_next(lanes, now))
         return self._until_next(lanes, now)
 
     def set_aside(self, kind_id: int) -> None:

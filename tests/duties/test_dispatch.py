@@ -207,6 +207,17 @@ def test_a_full_quarantine_holds_nobody_up(heartbeat: Heartbeat, slots: dict[str
     assert quarantine.ids == [waits.pk]
 
 
+def test_a_full_quarantine_makes_nobody_late(
+    heartbeat: Heartbeat, slots: dict[str, Slots], settings: Any
+) -> None:
+    """While suspects wait, an operation of another lane that is due soon is still on time."""
+    settings.OPERATOR = {"POLL_INTERVAL": 60}
+    dispatch = Dispatch("default", heartbeat=heartbeat, runners=slots, quarantine=Slots(0))
+    suspect()
+    OtherTick.schedule(timedelta(seconds=5))
+    assert 0 < dispatch.run() <= 5
+
+
 def test_without_a_quarantine_suspects_run_where_others_do(
     dispatch: Dispatch, slots: dict[str, Slots]
 ) -> None:
