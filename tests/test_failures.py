@@ -292,10 +292,25 @@ def test_one_that_is_retried_and_fails_again_gives_notice_again() -> None:
     assert len(calls) == 4
 
 
-@override_settings(OPERATOR={**TOLD, "POLICY": {"atomic": True, "max_attempts": 1}})
+WEAK = {
+    "atomic": True,
+    "max_attempts": 1,
+    "max_crashes": 1,
+    "max_stops": 0,
+    "on_stuck": "fail",
+    "timeout": 1,
+    "expires_after": 1,
+    "give_up_on": (Exception,),
+    "runner": "inline",
+}
+
+
+@override_settings(OPERATOR={**TOLD, "POLICY": WEAK})
 def test_the_projects_policy_does_not_weaken_notices() -> None:
     policy = FailureNotice.resolved_policy()
-    assert policy.atomic is False and policy.max_attempts == 6
+    assert policy.atomic is False and policy.max_attempts == policy.max_crashes == 6
+    for name, weak in WEAK.items():
+        assert getattr(policy, name) != weak, name
 
 
 # Mail

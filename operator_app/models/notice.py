@@ -50,6 +50,9 @@ class FailureNotice(Operation):
         retry_on=(BaseException,),
         give_up_on=(),
         on_stuck="retry",
+        max_crashes=6,
+        max_stops=None,
+        timeout=None,
         atomic=False,
         expires_after=None,
     )
