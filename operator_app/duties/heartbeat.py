@@ -18,6 +18,7 @@ from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
 from operator_app.models import OperatorProcess
 from operator_app.models.connections import freshen, reset, tidy
+from operator_app.models.process import successor
 from operator_app.models.watchdog import watching
 from operator_app.moments import later
 
@@ -120,6 +121,7 @@ class Heartbeat(Duty):
         assert process is not None, "start() comes before run()"
         now = clock.now(self._database)
         if not process.beat(now, timeout=beat.timeout, draining=self.draining):
+            self._identity = successor(process.uuid)
             new = self.register()
             self._lost(process)
             log.logger.warning(

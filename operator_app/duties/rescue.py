@@ -11,6 +11,7 @@ from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
 from operator_app.duties.heartbeat import Heartbeat
 from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models.process import successor
 from operator_app.models.rescues import rescued, take_over_rows
 
 BATCH: Final = 500
@@ -42,13 +43,19 @@ def rescue_deserted(database: str, now: datetime, recorded: Callable[[OperationJ
 def rescue_operator(database: str, identity: UUID) -> None:
     """Declare an operator lost that is known to be dead, and rescue what it held.
 
+    Args:
+        database: the alias of the operations' database.
+        identity: its first one; it has others if it was taken for dead before.
+
     Raises:
         DatabaseError: if the database is away.
     """
     now = clock.now(database)
-    processes = OperatorProcess.objects.using(database).filter(uuid=identity)
-    if processes.filter(lost_at__isnull=True).update(lost_at=now):
-        rescue_deserted(database, now, OperationJob.call_hooks)
+    processes = OperatorProcess.objects.using(database)
+    while (process := processes.filter(uuid=identity).first()) is not None:
+        if processes.filter(pk=process.pk, lost_at__isnull=True).update(lost_at=now):
+            rescue_deserted(database, now, OperationJob.call_hooks)
+        identity = successor(identity)
 
 
 class Rescue(Duty):

@@ -11,8 +11,8 @@ from django.db.models import Q
 
 from operator_app import clock
 from operator_app.models import kinds
-from operator_app.models.watchdog import watching
 from operator_app.models.transactions import in_transaction, unlocked
+from operator_app.models.watchdog import watching
 from operator_app.moments import later
 from operator_app.outcomes import RELEASED_AFTER, Released
 

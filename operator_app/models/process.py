@@ -41,6 +41,13 @@ class OperatorProcessQuerySet(models.QuerySet["OperatorProcess"]):
         return self.filter(models.Q(lost_at__isnull=False) | models.Q(alive_until__lt=now))
 
 
+def successor(identity: uuid.UUID) -> uuid.UUID:
+    """Return the identity under which an operator goes on that was taken for dead as `identity`, so
+    that a parent, which knows the first one, can find it.
+    """
+    return uuid.uuid5(identity, "taken for dead")
+
+
 class OperatorProcess(models.Model):
     """A process that `manage.py operator` started. Its row is gone when it has ended in order."""
 

@@ -231,6 +231,21 @@ def test_a_parent_rescues_without_waiting(heartbeat: Heartbeat) -> None:
     assert stored(operation).crashes == 1
 
 
+def test_a_parent_finds_a_child_that_was_taken_for_dead(transactional_db: None) -> None:
+    """It went on under new identities, of which its parent has not heard."""
+    identity = uuid.uuid4()
+    child = Heartbeat("default", queues=[], capacity=1, identity=identity)
+    child.register()
+    for _ in range(2):
+        OperatorProcess.objects.update(lost_at=clock.now())
+        child.run()
+    assert child.process is not None and child.process.uuid != identity
+    operation = held_by(child.process)
+    rescue_operator("default", identity)
+    assert not OperatorProcess.objects.filter(lost_at__isnull=True).exists()
+    assert stored(operation).state == "due"
+
+
 def test_the_delay_is_until_the_next_death(rescue: Rescue, settings: Any) -> None:
     """It looks again when the first operator could be dead, and after an interval at the latest."""
     settings.OPERATOR = {"HEARTBEAT": {"interval": 5, "timeout": 15}}
