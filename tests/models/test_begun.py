@@ -12,6 +12,7 @@ from django.db import OperationalError, connection, transaction
 from operator_app import Policy, clock
 from operator_app.models import Operation, OperationQuerySet, OperatorProcess
 from operator_app.outcomes import RELEASED_AFTER, Released
+from operator_app.testing import run_due
 from tests.kinds.models import Scripted, Sweep
 from tests.models.tools import Thread, claimed_job, nothing, queries, scripted, stored, write
 
@@ -103,6 +104,16 @@ def test_an_outage_at_the_beginning(
     assert "the server has gone away" in job.ending.reason
     assert Operation.all_objects.record([job]) == [job]
     assert stored(job.operation).state == "scheduled"
+
+
+def test_in_the_callers_thread(limited: None) -> None:
+    """`run_due()` and the operator's main thread know the timeout, too."""
+    operation = scripted(nothing)
+    [job] = run_due()
+    row = stored(operation)
+    assert row.begun_run_at is not None and row.times_out_at is not None
+    assert row.times_out_at - row.begun_run_at == timedelta(minutes=1)
+    assert job.outcome == "finished"
 
 
 def test_by_hand(limited: None) -> None:

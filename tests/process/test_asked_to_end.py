@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from operator_app import clock
-from operator_app.models import Operation, OperationJob
+from operator_app.models import Operation, OperationJob, OperatorProcess
 from tests.process.conftest import Start
 from tests.process.support import entries, lines, wait_for_entries, wait_until_finished
 from tests.processes import poll
@@ -118,3 +118,19 @@ def test_a_suspect_is_ended_with_its_child(operate: Start, tmp_path: Path, wish:
         assert (outcomes, row.reason) == (["aborted"], "wrong customer")
     else:
         assert (outcomes, row.failures) == (["retried", "failed"], 2)
+
+
+def test_what_runs_when_its_operator_is_taken_for_dead(operate: Start, tmp_path: Path) -> None:
+    """Rule 5.2: it is told to end, since others may be running it; nobody wanted it to be over, so
+    it is run again, and nothing is counted as its failure."""
+    gate = tmp_path / "gate"
+    operation = Polite.dispatch(path=str(gate))
+    operator = operate(HEARTBEAT={"interval": 0.2, "timeout": 1})
+    wait_for_entries(1, "begun", by=[operator])
+    assert OperatorProcess.objects.update(lost_at=clock.now()) == 1
+    wait_for_entries(1, "asked", by=[operator])
+    gate.touch()
+    wait_until_finished(1, by=[operator])
+    row = Operation.objects.get()
+    assert (row.failures, row.attempts) == (0, 2)
+    assert entries("begun") == [operation.pk] * 2 and entries("ended") == [operation.pk]
