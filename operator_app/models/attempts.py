@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from asgiref.sync import async_to_sync
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError
 from django.db.models import F
 
-from operator_app import clock, log
+from operator_app import clock
 from operator_app.decision import Past, decide
 from operator_app.exceptions import (
     OperationAborted,
@@ -25,11 +22,10 @@ from operator_app.exceptions import (
     OperationTimedOut,
     OperatorLost,
 )
-from operator_app.models import hooks, kinds
+from operator_app.models import kinds, runs
 from operator_app.models.begun import timeout_of
 from operator_app.models.connections import answers
-from operator_app.models.transactions import is_away, writing
-from operator_app.models.watchdog import watching
+from operator_app.models.transactions import is_away
 from operator_app.moments import later
 from operator_app.outcomes import RELEASED_AFTER, Cancelled, Finished, Outcome, Released
 from operator_app.policy import BUILT_IN, Policy
@@ -42,14 +38,6 @@ if TYPE_CHECKING:
 
 _OWN_WISH: Final = (OperationStopped, OperationCancelled, OperationRetried, OperationLost)
 """What `run()` may end with after its time is up, and it is taken at its word."""
-
-
-class ClaimLost(Exception):
-    """Ends an attempt whose claim was lost; rolls back an atomic one."""
-
-
-class NotBegun(Exception):
-    """The database was away or locked when the transaction of an atomic operation was to begin."""
 
 
 def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
@@ -65,10 +53,10 @@ def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
             policy = replace(policy, max_attempts=1)
         expired = _expired(job.operation, policy, clock.now(job.alias))
         if expired is None:
-            _run(job, policy)
-    except ClaimLost:
+            runs.run(job, policy)
+    except runs.ClaimLost:
         return Finished()  # The record will find the claim lost, too, and say so.
-    except NotBegun as error:
+    except runs.NotBegun as error:
         return Released(f"its transaction could not begin: {error}", delay=RELEASED_AFTER)
     except BaseException as error:
         error.__traceback__ = _users_part(error.__traceback__)
@@ -165,104 +153,9 @@ def _expired(row: Operation, policy: Policy, now: datetime) -> Cancelled | None:
     return Cancelled(f"expired: it could not begin within {limit:g} s of when it should have run")
 
 
-def _run(job: OperationJob, policy: Policy) -> None:
-    with watching(job.alias):
-        operation = job.load()
-    if not _is_claim_of(job, operation):
-        raise ClaimLost
-    hooks.started(job)
-    if policy.atomic is True:
-        _run_atomically(job, operation)
-    elif connections[job.alias].in_atomic_block:
-        _run_inside(operation, job.alias)
-    else:
-        _call(operation)
-
-
-def _is_claim_of(job: OperationJob, operation: Operation) -> bool:
-    """Whether the row as it was just loaded is still what the job claimed. Its process may
-    have been paused in between, taken for dead, and its work given to another.
-    """
-    claim = (job.number, job.operation.operator_id)
-    return (operation.attempts, operation.operator_id) == claim
-
-
-def _run_atomically(job: OperationJob, operation: Operation) -> None:
-    """Run, and record the success in the same transaction, whose last statement is the fence."""
-    from operator_app.models import records
-
-    committed: list[bool] = []
-    begun = False
-    nested = connections[job.alias].in_atomic_block
-    try:
-        with writing(job.alias):
-            begun = True
-            if not nested:
-                # Before any callback of the user's, one of which may raise.
-                transaction.on_commit(lambda: committed.append(True), using=job.alias)
-            _call(operation)
-            _refuse_broken(job.alias)
-            job.end_as(Finished())
-            if not records.write([job], job.alias):
-                raise ClaimLost
-            job.committing = job.ended_at
-    except BaseException as error:
-        by_hand = job.operation.operator_id is None
-        if not begun and not by_hand and is_away(error):
-            # On SQLite another atomic run may hold the lock for longer than anybody waits.
-            raise NotBegun(error) from None
-        if not committed:
-            raise
-        log.logger.error(
-            "%s: a callback given to on_commit() raised %s; the outcome stands.",
-            job,
-            ErrorReport.of(error),
-            exc_info=error,
-            extra=log.facts("on_commit_raised", job),
-        )
-    job.is_recorded = True
-
-
-def _run_inside(operation: Operation, alias: str) -> None:
-    """Run inside somebody's transaction: `dispatch_now` in a view, a test.
-
-    An error of the database leaves that transaction unusable on PostgreSQL, so it is rolled back to
-    here. Any other error leaves what was written, as it would outside.
-    """
-    other_error: BaseException | None = None
-    with transaction.atomic(using=alias):
-        try:
-            _call(operation)
-            _refuse_broken(alias)
-        except DatabaseError:
-            raise
-        except BaseException as error:
-            other_error = error
-    if other_error is not None:
-        raise other_error
-
-
-def _refuse_broken(alias: str) -> None:
-    if connections[alias].needs_rollback:
-        raise DatabaseError(
-            "run() went on after an error of the database inside a transaction, so what it "
-            "wrote is lost. Put the statement that may fail into atomic()."
-        )
-
-
-def _call(operation: Operation) -> None:
-    result = operation.run()
-    if inspect.isawaitable(result):
-        async_to_sync(_finish)(result)
-
-
-async def _finish(result: Awaitable[object]) -> None:
-    await result
-
-
 def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames of this file at its start, which say nothing."""
+    """Return a traceback without the engine's frames at its start, which say nothing."""
     part = trace
-    while part is not None and part.tb_frame.f_code.co_filename == __file__:
+    while part is not None and part.tb_frame.f_code.co_filename in (__file__, runs.__file__):
         part = part.tb_next
     return part or trace

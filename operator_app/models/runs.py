@@ -1,0 +1,132 @@
+"""How the `run()` of an operation is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from asgiref.sync import async_to_sync
+from django.db import DatabaseError, connections, transaction
+
+from operator_app import log
+from operator_app.models import hooks
+from operator_app.models.transactions import is_away, writing
+from operator_app.models.watchdog import watching
+from operator_app.outcomes import Finished
+from operator_app.policy import Policy
+from operator_app.reports import ErrorReport
+
+if TYPE_CHECKING:
+    from operator_app.models.job import OperationJob
+    from operator_app.models.operation import Operation
+
+
+class ClaimLost(Exception):
+    """Ends an attempt whose claim was lost; rolls back an atomic one."""
+
+
+class NotBegun(Exception):
+    """The database was away or locked when the transaction of an atomic operation was to begin."""
+
+
+def run(job: OperationJob, policy: Policy) -> None:
+    """Load the operation of a job and call its `run()`, in a transaction if the policy says so.
+
+    Raises:
+        ClaimLost: if the claim was lost, before the run or in an atomic one.
+        NotBegun: if the transaction of an atomic run could not begin.
+        BaseException: whatever loading and `run()` raise.
+    """
+    with watching(job.alias):
+        operation = job.load()
+    if not _is_claim_of(job, operation):
+        raise ClaimLost
+    hooks.started(job)
+    if policy.atomic is True:
+        _run_atomically(job, operation)
+    elif connections[job.alias].in_atomic_block:
+        _run_inside(operation, job.alias)
+    else:
+        _call(operation)
+
+
+def _is_claim_of(job: OperationJob, operation: Operation) -> bool:
+    """Whether the row as it was just loaded is still what the job claimed. Its process may
+    have been paused in between, taken for dead, and its work given to another.
+    """
+    claim = (job.number, job.operation.operator_id)
+    return (operation.attempts, operation.operator_id) == claim
+
+
+def _run_atomically(job: OperationJob, operation: Operation) -> None:
+    """Run, and record the success in the same transaction, whose last statement is the fence."""
+    from operator_app.models import records
+
+    committed: list[bool] = []
+    begun = False
+    nested = connections[job.alias].in_atomic_block
+    try:
+        with writing(job.alias):
+            begun = True
+            if not nested:
+                # Before any callback of the user's, one of which may raise.
+                transaction.on_commit(lambda: committed.append(True), using=job.alias)
+            _call(operation)
+            _refuse_broken(job.alias)
+            job.end_as(Finished())
+            if not records.write([job], job.alias):
+                raise ClaimLost
+            job.committing = job.ended_at
+    except BaseException as error:
+        by_hand = job.operation.operator_id is None
+        if not begun and not by_hand and is_away(error):
+            # On SQLite another atomic run may hold the lock for longer than anybody waits.
+            raise NotBegun(error) from None
+        if not committed:
+            raise
+        log.logger.error(
+            "%s: a callback given to on_commit() raised %s; the outcome stands.",
+            job,
+            ErrorReport.of(error),
+            exc_info=error,
+            extra=log.facts("on_commit_raised", job),
+        )
+    job.is_recorded = True
+
+
+def _run_inside(operation: Operation, alias: str) -> None:
+    """Run inside somebody's transaction: `dispatch_now` in a view, a test.
+
+    An error of the database leaves that transaction unusable on PostgreSQL, so it is rolled back to
+    here. Any other error leaves what was written, as it would outside.
+    """
+    other_error: BaseException | None = None
+    with transaction.atomic(using=alias):
+        try:
+            _call(operation)
+            _refuse_broken(alias)
+        except DatabaseError:
+            raise
+        except BaseException as error:
+            other_error = error
+    if other_error is not None:
+        raise other_error
+
+
+def _refuse_broken(alias: str) -> None:
+    if connections[alias].needs_rollback:
+        raise DatabaseError(
+            "run() went on after an error of the database inside a transaction, so what it "
+            "wrote is lost. Put the statement that may fail into atomic()."
+        )
+
+
+def _call(operation: Operation) -> None:
+    result = operation.run()
+    if inspect.isawaitable(result):
+        async_to_sync(_finish)(result)
+
+
+async def _finish(result: Awaitable[object]) -> None:
+    await result
