@@ -132,6 +132,8 @@ def test_arguments_reach_the_operator(given: type[Given]) -> None:
     limits = [made.pop("limits") for made in given.made]
     assert {(each.operations, each.seconds, each.rss) for each in limits} == {(None, None, None)}
     assert [made.pop("identity") for made in given.made] == [None, None]
+    # Others go on in this process, with their own signals.
+    assert [made.pop("ends_process") for made in given.made] == [False, False]
     assert given.made == [
         {"database": "default", "queues": ["a", "b"], "threads": 3, "grace": None, "once": True},
         {"database": "default", "queues": [], "threads": None, "grace": 0.5, "once": False},

@@ -143,6 +143,7 @@ def test_a_lost_atomic_claim_is_told_to_nobody(
         Note, "resolved_policy", classmethod(lambda cls: _with(policy, atomic=True))
     )
     job = claimed_job(note, operator)
+    job.load()
     write(note, attempts=7)
     job.run()
     for held in Operation.all_objects.record([job]):

@@ -123,7 +123,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OperationalError("database is locked")
         yield
 
-    monkeypatch.setattr("operator_app.models.attempts.writing", writing)
+    monkeypatch.setattr("operator_app.models.runs.writing", writing)
 
 
 def test_what_could_not_begin_is_not_charged(run: Run, locked: None) -> None:
