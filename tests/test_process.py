@@ -443,6 +443,7 @@ class TestOutages:
         monkeypatch.setattr(OperationQuerySet, "record", fail)
         running.run()
         assert len(tries) <= 100, "it would have waited for ever"
+        assert running.gave_up
         operation.refresh_from_db()
         assert operation.state == "stuck"
 

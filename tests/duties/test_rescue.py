@@ -12,6 +12,7 @@ import pytest
 from operator_app import clock
 from operator_app.duties import Heartbeat, Rescue
 from operator_app.duties.rescue import rescue_deserted, rescue_operator
+from operator_app.exceptions import OperatorLost
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from tests.kinds.models import Hooked, Scripted
 from tests.models.tools import claimed_job, nothing, scripted, stored
@@ -229,6 +230,18 @@ def test_a_parent_rescues_without_waiting(heartbeat: Heartbeat) -> None:
     rescue_operator("default", process.uuid)
     rescue_operator("default", uuid.uuid4())
     assert stored(operation).crashes == 1
+
+
+def test_a_parent_calls_hooks(heartbeat: Heartbeat) -> None:
+    """Those of what it has rescued, in its own process."""
+    Scripted.forget()
+    process = heartbeat.process
+    assert process is not None
+    operation = held_by(process, lambda: scripted(nothing, kind=Hooked))
+    rescue_operator("default", process.uuid)
+    ((name, number, error, will_retry),) = Scripted.hooks
+    assert (name, number, will_retry) == ("errored", operation.pk, True)
+    assert isinstance(error, OperatorLost)
 
 
 def test_a_parent_finds_a_child_that_was_taken_for_dead(transactional_db: None) -> None:

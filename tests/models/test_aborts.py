@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from operator_app import Policy, clock
 from operator_app.exceptions import OperationAborted, OperatorError, OperatorLost
 from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models.notice import FailureNotice
 from operator_app.models.rescues import rescued
 from operator_app.outcomes import (
     Aborted,
@@ -57,8 +59,10 @@ def test_it_is_not_run_again(
     operation = Sweep.dispatch(unique_key="k")
     job = claimed_job(operation, operator)
     asked(operation)
-    job.end_as(outcome)
+    ended_at = clock.now() - timedelta(seconds=5)
+    job.end_as(outcome, at=ended_at)
     assert Operation.all_objects.record([job]) == [job]
+    assert job.ended_at == ended_at
     row = stored(operation)
     assert (row.state, row.reason, row.active_key) == (state, reason, None)
     assert row.abort_requested_at is not None and row.operator_id == operator.pk
@@ -109,6 +113,18 @@ def test_hooks_hear_what_became_of_it(operator: OperatorProcess) -> None:
     assert Operation.all_objects.record([job]) == [job]
     job.call_hooks()
     assert Scripted.hooks == [("errored", job.operation_id, error, False)]
+
+
+def test_a_failure_that_is_not_tried_again_gives_notice(
+    operator: OperatorProcess, settings: Any
+) -> None:
+    """It would have been tried again; now it has failed for good, and somebody is told."""
+    settings.OPERATOR = {"ON_FAILURE": ["operator_app.failures.mail_admins"]}
+    job = claimed_job(Sweep.dispatch(), operator)
+    asked(job.operation)
+    job.end_as(Retried("gone", error=REPORT))
+    Operation.all_objects.record([job])
+    assert FailureNotice.objects.get().failed_operation_id == job.operation_id
 
 
 @pytest.mark.parametrize("on_stuck", ["retry", "fail", "leave"])

@@ -101,6 +101,8 @@ def test_killed_for_its_time(operator: OperatorProcess, late: Late) -> None:
     """A job whose process is ended for it has timed out, too; once all attempts are used it has
     failed."""
     job = claimed_job(scripted(nothing), operator)
+    with clock.at(clock.now() - timedelta(seconds=61)):
+        assert job.begin()
     error = OperationTimedOut("ran 61 s, timeout 60 s")
     policy = type(job.load()).resolved_policy()
     outcome = interrupted(job, error, policy)
