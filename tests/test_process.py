@@ -16,6 +16,7 @@ from django.db import OperationalError, ProgrammingError, connection
 from operator_app.duties import Dispatch, Record
 from operator_app.models import Operation, OperationJob, OperatorProcess, specific
 from operator_app.models.querysets import OperationQuerySet
+from operator_app.outcomes import Finished
 from operator_app.process import Operator
 from tests.kinds.models import Hooked, Inline, Scripted
 from tests.process.support import other_sessions
@@ -291,6 +292,38 @@ class TestLeaving:
         assert OperationJob.objects.get().outcome == "released"
         assert OperatorProcess.objects.count() == 0
 
+    def test_what_ends_after_it_was_given_up_changes_nothing(
+        self,
+        operator: Callable[..., Operator],
+        gate: threading.Event,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A run that returns between the end of the grace and the record of its release: released
+        it is, since that is what was said of it."""
+        begun, jobs = threading.Event(), []
+        hold = held_by(gate, begun)
+
+        def run(operation: Scripted) -> None:
+            jobs.append(operation.job)
+            hold(operation)
+
+        held = Scripted.dispatch(script=Scripted.does("late", run))
+        record = OperationQuerySet.record
+
+        def late(self: Any, group: list[OperationJob]) -> Any:
+            gate.set()
+            poll(lambda: isinstance(jobs[0].ending, Finished), WATCHDOG, "the run to return")
+            return record(self, group)
+
+        monkeypatch.setattr(OperationQuerySet, "record", late)
+        running = operator(grace=0)
+        watcher = when(begun.is_set, running.stop)
+        running.run()
+        watcher.join()
+        held.refresh_from_db()
+        assert (held.state, held.finished_run_at) == ("scheduled", None)
+        assert OperationJob.objects.get().outcome == "released"
+
     def test_ctrl_c_of_an_inline_job(self, operator: Callable[..., Operator]) -> None:
         """KeyboardInterrupt in an inline operation releases it, and the operator leaves."""
 
@@ -419,6 +452,29 @@ class TestOutages:
         assert left == [0]
         assert Operation.objects.finished().count() == 1
         assert_nothing_left()
+
+    def test_one_that_leaves_asks_at_once(
+        self, operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Told to leave in the middle of a long wait, it tries to write what it has without waiting
+        for the rest of it: there may be no time for that."""
+        monkeypatch.setattr("operator_app.outage.DELAYS", (60, 60))
+        operation = Tick.dispatch()
+        running = operator()
+        record, tries = OperationQuerySet.record, []
+
+        def fail_once(self: Any, jobs: Any) -> Any:
+            tries.append(1)
+            if len(tries) == 1:
+                running.stop()
+                raise OperationalError("away")
+            return record(self, jobs)
+
+        monkeypatch.setattr(OperationQuerySet, "record", fail_once)
+        running.run()
+        assert not running.gave_up
+        operation.refresh_from_db()
+        assert operation.state == "finished"
 
     def test_a_second_stop_does_not_wait_for_the_database(
         self, operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch

@@ -146,6 +146,14 @@ def test_the_rescue_of_one_that_was_to_abort(
     assert (row.state, row.crashes, row.reason) == ("cancelled", crashes, "wrong customer")
 
 
+def test_a_wish_from_before_is_none_for_a_run_by_hand() -> None:
+    """As for any other claim."""
+    operation = Sweep.dispatch()
+    asked(operation)
+    OperationJob(operation=stored(operation)).perform()
+    assert stored(operation).abort_requested_at is None
+
+
 # Inside run()
 
 
