@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from operator_app import clock
 from operator_app.duties import Heartbeat, Rescue
@@ -15,7 +16,7 @@ from operator_app.duties.rescue import rescue_deserted, rescue_operator
 from operator_app.exceptions import OperatorLost
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from tests.kinds.models import Hooked, Scripted
-from tests.models.tools import claimed_job, nothing, scripted, stored
+from tests.models.tools import claimed_job, nothing, queries, scripted, stored
 from tests.processes import poll
 from tests.work.models import LeftDeed, Tick
 
@@ -205,6 +206,27 @@ def test_more_than_one_batch(
     rescue.run()
     assert {stored(operation).state for operation in ticks} == {"due"}
     assert {stored(operation).state for operation in left} == {"stuck"}
+
+
+def test_looking_costs_what_runs_not_what_has_ended(heartbeat: Heartbeat) -> None:
+    """The question that every operator asks every few seconds is answered from an index that holds
+    running rows only, however many have ended."""
+    now = clock.now()
+    Tick.schedule_many([Tick(should_run_at=now) for _ in range(2000)])
+    Operation.all_objects.update(started_run_at=now, finished_run_at=now)
+    with queries() as made:
+        rescue_deserted("default", now, bool)
+    (question,) = made
+    explain = {"sqlite": "EXPLAIN QUERY PLAN"}.get(connection.vendor, "EXPLAIN")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE" + " TABLE operator_app_operation" * (connection.vendor == "mysql"))
+        if connection.vendor == "mysql":
+            cursor.fetchall()
+        cursor.execute(f"{explain} {question}")
+        plan = str(cursor.fetchall())
+    # Where there are no partial indexes that of the claim, which begins with the same columns.
+    names = ["operator_app_started"] + ["operator_app_pending"] * (connection.vendor == "mysql")
+    assert any(name in plan for name in names), plan
 
 
 def test_hooks_of_the_rescued(other: OperatorProcess) -> None:
