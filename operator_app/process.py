@@ -20,7 +20,7 @@ from operator_app.exceptions import OperatorLost
 from operator_app.handling import handling
 from operator_app.models import OperationJob, OperatorProcess
 from operator_app.models.connections import freshen, lost, reset, tidy
-from operator_app.models.watchdog import watching
+from operator_app.models.watchdog import break_off, watching
 from operator_app.outage import Outage
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.recycling import Limits, stacks
@@ -191,6 +191,9 @@ class Operator:
             if not self._idle:
                 self._wakeup.sleep(min(delay, LEAVING))
         running = self._runners.abandon()
+        for session in {job.session for job in running} - {None}:
+            # What it has locked would keep its own release, or on SQLite any, from being written.
+            break_off(session)
         self._release(running, RELEASED_AFTER)
         while not self._record.is_empty and not (self._signals > 1 and self._outage.is_on):
             delay = self._tick(self._record.run)

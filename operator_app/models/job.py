@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.db import DEFAULT_DB_ALIAS, models
 from django.utils.functional import cached_property
@@ -68,6 +68,8 @@ class OperationJob(models.Model):
     """The operation as an instance of the user's class, once loaded."""
     could_not_be_loaded: bool = False
     """Whether the operation was released because the database would not give it out."""
+    session: Any = None
+    """The connection (a `DatabaseWrapper`) to its database, of the thread that runs it."""
     committing: datetime | None = None
     """When it finished, if the answer to that COMMIT (`Policy.atomic`) has not been heard."""
     is_recorded: bool = False

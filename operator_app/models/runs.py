@@ -43,6 +43,7 @@ def run(job: OperationJob, policy: Policy) -> None:
     if not _is_claim_of(job, operation):
         raise ClaimLost
     hooks.started(job)
+    job.session = connections[job.alias]
     if policy.atomic is True:
         _run_atomically(job, operation)
     elif connections[job.alias].in_atomic_block:

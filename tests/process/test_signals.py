@@ -22,7 +22,7 @@ from tests.process.support import (
     wait_for_entries,
 )
 from tests.processes import poll
-from tests.work.models import Hold, HoldInline, Tick
+from tests.work.models import Hold, HoldInline, HoldLocked, Tick
 
 SOON = 10
 """Seconds, more than generous, in which an operator that need not wait for anything has left."""
@@ -114,6 +114,25 @@ def test_the_grace_is_kept(operate: Start, tmp_path: Path) -> None:
     assert operator.wait(SOON) == 0
     assert time.monotonic() - clocked >= 1
     _assert_released(held, before)
+    assert_nothing_left()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_transaction_that_outlasts_the_grace(operate: Start, tmp_path: Path, times: int) -> None:
+    """What a run has locked, its own row or on SQLite everything, does not keep the operator from
+    releasing it and leaving in time; its effects are rolled back.
+    """
+    grace = "0.5" if times == 1 else "50"
+    operator = operate("--grace", grace, HEARTBEAT={"interval": 0.5, "timeout": 10})
+    held = _hold(tmp_path / "never", 1, HoldLocked)
+    poll(lambda: (tmp_path / "never.locked").exists(), 30, lambda: operator.log)
+    before = clock.now()
+    for _ in range(times):
+        operator.terminate()
+        time.sleep(0.2)  # Two signals at once are one.
+    assert operator.wait(SOON) == 0, operator.log
+    _assert_released(held, before)
+    assert entries("begun") == []
     assert_nothing_left()
 
 

@@ -129,6 +129,21 @@ class Deaf(Hold):
     policy = Policy(timeout=0.5, max_attempts=2, backoff=[0.05])
 
 
+class HoldLocked(Hold):
+    """The same in one transaction, in which it has locked its own row."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(atomic=True)
+
+    def run(self) -> None:
+        """Lock, say so beside the database, wait."""
+        list(Operation.all_objects.select_for_update().filter(pk=self.pk))
+        Path(self.path).with_suffix(".locked").touch()
+        super().run()
+
+
 class HoldInline(Hold):
     """The same in the operator's main thread."""
 
