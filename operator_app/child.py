@@ -142,7 +142,15 @@ def _load(claim: Claim) -> Operation | None:
 
 def _ending_of(job: OperationJob) -> Ending:
     assert job.ending is not None and job.ended_at is not None
-    names = ("id", "progress_done", "progress_total", "progress_message", "log", "stack")
+    names = (
+        "id",
+        "begun_at",
+        "progress_done",
+        "progress_total",
+        "progress_message",
+        "log",
+        "stack",
+    )
     return Ending(
         outcome=job.ending,
         ended_at=job.ended_at,

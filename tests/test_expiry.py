@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from operator_app import Backoff, Policy, clock
+from operator_app.duties import Heartbeat
 from operator_app.models import Operation, OperationJob
+from operator_app.outcomes import Released
 from operator_app.testing import run_due
 from tests.kinds.models import Hooked, Note, Scripted
-from tests.models.tools import nothing, raises, scripted, stored, write
+from tests.models.tools import claimed_job, nothing, raises, scripted, stored, write
 
 pytestmark = pytest.mark.django_db
 
@@ -63,6 +65,29 @@ def test_one_that_has_begun_once_does_not_expire(policy: Any, column: str) -> No
     write(operation, **{column: 1})
     [job] = run_due(now=operation.should_run_at + timedelta(days=1))
     assert job.outcome == "finished"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_one_that_was_released(policy: Any, begun: bool) -> None:
+    """A release charges nothing and leaves no counter; whether it had begun is known all the same:
+    what had begun is run to its end, however late, and what had not may still expire.
+    """
+    policy(expires_after=60)
+    operation = scripted(nothing)
+    freed(operation, begun=begun)
+    [job] = run_due(now=operation.should_run_at + timedelta(days=1))
+    assert job.outcome == ("finished" if begun else "cancelled")
+
+
+def freed(operation: Operation, *, begun: bool) -> None:
+    """Claim an operation and release it."""
+    heartbeat = Heartbeat("default", queues=[], capacity=1)
+    job = claimed_job(operation, heartbeat.register())
+    if begun:
+        job.run()
+    job.end_as(Released("the operator was told to leave", delay=5 if begun else 0))
+    Operation.all_objects.record([job])
+    heartbeat.stop()
 
 
 def test_none_expires_without_a_limit() -> None:

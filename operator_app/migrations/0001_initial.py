@@ -183,6 +183,7 @@ class Migration(migrations.Migration):
                 ("number", models.PositiveIntegerField(verbose_name="claim")),
                 ("operator", models.CharField(blank=True, max_length=300, verbose_name="operator")),
                 ("started_at", models.DateTimeField(verbose_name="started")),
+                ("begun_at", models.DateTimeField(null=True, verbose_name="begun")),
                 ("ended_at", models.DateTimeField(null=True, verbose_name="ended")),
                 ("outcome", models.CharField(max_length=20, null=True, verbose_name="outcome")),
                 (

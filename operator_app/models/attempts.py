@@ -148,9 +148,19 @@ def _expired(row: Operation, policy: Policy, now: datetime) -> Cancelled | None:
     limit = policy.expires_after
     if not isinstance(limit, (int, float)) or row.failures or row.stops or row.crashes:
         return None
-    if now <= later(row.should_run_at, limit):
+    if now <= later(row.should_run_at, limit) or _has_begun_before(row):
         return None
     return Cancelled(f"expired: it could not begin within {limit:g} s of when it should have run")
+
+
+def _has_begun_before(row: Operation) -> bool:
+    """Whether an earlier attempt had begun and was released, which nothing else tells. One query,
+    if there was one.
+    """
+    from operator_app.models.job import OperationJob
+
+    earlier = OperationJob.objects.using(row._alias).filter(operation=row.pk)
+    return row.attempts > 1 and earlier.filter(begun_at__isnull=False).exists()
 
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:

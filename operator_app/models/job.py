@@ -7,13 +7,14 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import DEFAULT_DB_ALIAS, Error, connections, models
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from operator_app import clock
+from operator_app import clock, log
 from operator_app.models import attempts, begun, capture, hooks, kinds, specific, states
 from operator_app.models.current import current_job
+from operator_app.models.transactions import is_away
 from operator_app.outcomes import Finished, Outcome
 from operator_app.reports import shortened
 from operator_app.validation import is_number
@@ -45,6 +46,8 @@ class OperationJob(models.Model):
     operator = models.CharField(_("operator"), max_length=300, blank=True)
     """Where it ran, as "host:pid"; empty if by hand."""
     started_at = models.DateTimeField(_("started"))
+    begun_at = models.DateTimeField(_("begun"), null=True)
+    """When `run()` was about to be called; null if it never was."""
     ended_at = models.DateTimeField(_("ended"), null=True)
     outcome = models.CharField(_("outcome"), max_length=20, null=True)
     """The name of the outcome; null while running."""
@@ -247,8 +250,20 @@ class OperationJob(models.Model):
             self.has_row = True
 
     def _write_progress(self) -> None:
-        self.store()
         self._progress_written = time.monotonic()
+        try:
+            self.store()
+        except Error as error:
+            if connections[self.alias].in_atomic_block or not is_away(error):
+                raise
+            # No reason to fail the run: the last values are written with its outcome, once that
+            # can be written.
+            log.logger.warning(
+                "%s: its progress could not be written now: %s",
+                self,
+                str(error).strip(),
+                extra=log.facts("progress_lost", self),
+            )
 
     def _own_fields(self) -> list[models.Field[object, object]]:
         fixed = ("id", "operation", "number")

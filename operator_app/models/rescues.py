@@ -16,6 +16,7 @@ from operator_app.reports import ErrorReport
 _BEGUN: Final = (
     "id",
     "log",
+    "begun_at",
     "meta",
     "progress_done",
     "progress_total",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
 
-from operator_app import log
+from operator_app import clock, log
 from operator_app.models import hooks
 from operator_app.models.transactions import is_away, writing
 from operator_app.models.watchdog import watching
@@ -43,6 +43,7 @@ def run(job: OperationJob, policy: Policy) -> None:
     if not _is_claim_of(job, operation):
         raise ClaimLost
     hooks.started(job)
+    job.begun_at = clock.now(job.alias)
     job.session = connections[job.alias]
     if policy.atomic is True:
         _run_atomically(job, operation)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
 from operator_app import clock
 from operator_app.models.process import OperatorProcess
@@ -103,7 +104,17 @@ def stuck_reason(operation: Operation) -> str:
     now = clock.now(operation._alias)
     if operator.is_alive(now) and operation.times_out_at is not None:
         return overran(operation, now)
-    return f"operator {operator} gave no heartbeat since {operator.heartbeat_at:%H:%M:%S}"
+    since = _time_of(operator.heartbeat_at, now)
+    return f"operator {operator} gave no heartbeat since {since}"
+
+
+def _time_of(moment: datetime, now: datetime) -> str:
+    """Return a moment as a clock on the wall shows it, where the project's time zone is; with its
+    date if that is long ago.
+    """
+    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    is_recent = abs(now - moment) < timedelta(hours=12)
+    return f"{local:%H:%M:%S}" if is_recent else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
 def overran(operation: Operation, now: datetime) -> str:

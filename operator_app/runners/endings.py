@@ -8,6 +8,7 @@ from django.db import Error
 
 from operator_app.child import Ending
 from operator_app.decision import decide_crash
+from operator_app.exceptions import OperatorLost
 from operator_app.models import OperationJob, kinds
 from operator_app.models.attempts import interrupted, past
 from operator_app.outcomes import RELEASED_AFTER, Failed, Released
@@ -34,6 +35,7 @@ def tell(job: OperationJob, ending: Ending) -> None:
 
 def crash(job: OperationJob, error: BaseException) -> None:
     """End the job as the crash that the end of its child is."""
+    error = OperatorLost(f"operator {job.operator}: {error}") if job.operator else error
     decided = decide_crash(error, job.operation, past(job.operation), _policy(job))
     # on_stuck="leave" is for a person to look at a dead operator's work; this operator lives.
     outcome = decided or Failed(str(error), error=ErrorReport.of(error), crashed=True)

@@ -494,6 +494,40 @@ def test_progress_becomes_one_row(operator: OperatorProcess) -> None:
     assert (job.progress_done, job.progress_total, job.outcome) == (3.0, None, "stopped")
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("eager_progress")
+def test_progress_that_cannot_be_written_now_fails_nothing(
+    operator: OperatorProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lock or an outage is no reason to fail a run; its last values go with the outcome."""
+    away = OperationalError("database is locked")
+
+    def work(operation: Scripted) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(OperationJob, "store", raises(away))
+            operation.progress(1, 3)
+            operation.progress(2, 3)
+
+    job = claimed_job(scripted(work), operator)
+    job.run()
+    assert isinstance(job.ending, Finished)
+    Operation.all_objects.record([job])
+    assert OperationJob.objects.get().progress_done == 2
+    lost = [line for line in caplog.records if getattr(line, "action", "") == "progress_lost"]
+    assert len(lost) == 2 and "database is locked" in lost[0].getMessage()
+
+
+@pytest.mark.usefixtures("eager_progress")
+def test_progress_that_is_lost_with_a_transaction_fails_the_run(
+    operator: OperatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside a transaction the error has undone what the run did, so the run must not go on."""
+    monkeypatch.setattr(OperationJob, "store", raises(OperationalError("deadlock")))
+    job = claimed_job(scripted(lambda operation: operation.progress(1)), operator)
+    job.run()
+    assert isinstance(job.ending, Retried)
+
+
 @pytest.mark.usefixtures("eager_progress")
 def test_progress_that_was_rolled_back_is_kept_all_the_same() -> None:
     """The row went with the transaction of `run()`; the final value is written with the outcome."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from django.utils.timezone import get_current_timezone as zone
 
 from operator_app import clock
 from operator_app.models import OperatorProcess
@@ -27,17 +29,33 @@ def test_nothing_to_say(operator: OperatorProcess) -> None:
     assert stored(operation).stuck_reason == ""
 
 
+def wall(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(zone())
+
+
 def test_a_silent_operator(make_operator: Make) -> None:
     """It names host, process and last heartbeat, declared lost or not yet."""
     now = clock.now()
     operator = make_operator(alive_until=now, heartbeat_at=now - timedelta(seconds=30))
     operation = Sweep.dispatch()
     claimed_job(operation, operator)
-    beat = f"{operator.heartbeat_at:%H:%M:%S}"
+    beat = f"{wall(operator.heartbeat_at):%H:%M:%S}"
     said = f"operator host:1 gave no heartbeat since {beat}"
     assert stored(operation).stuck_reason == said
     operator.declare_lost(clock.now())
     assert stored(operation).stuck_reason == said
+
+
+def test_the_time_is_that_of_the_wall(make_operator: Make, settings: Any) -> None:
+    """In the project's time zone, and with the date where it is not today's."""
+    settings.USE_TZ, settings.TIME_ZONE = True, "Asia/Tokyo"
+    beat = datetime(2026, 1, 31, 23, 59, 30, tzinfo=timezone.utc)
+    operation = Sweep.dispatch()
+    claimed_job(operation, make_operator(alive_until=beat, heartbeat_at=beat))
+    with clock.at(beat + HOUR):
+        assert stored(operation).stuck_reason.endswith("since 08:59:30")
+    with clock.at(beat + 24 * HOUR):
+        assert stored(operation).stuck_reason.endswith("since 2026-02-01 08:59:30")
 
 
 def test_no_operator_any_more(operator: OperatorProcess) -> None:
