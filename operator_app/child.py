@@ -32,8 +32,15 @@ READY: Final = "ready"
 BEGUN: Final = "begun"
 """What a child says right before it hands an operation to the user's code."""
 
+STACK: Final = "stack"
+"""What goes to a child to have it write down where its operation is."""
+
 Claim: TypeAlias = tuple[str, int, int, int | None]
 """What goes to a child: database alias, operation's id, number of the claim, operator's id."""
+
+
+_running: Final[list[OperationJob]] = []
+"""The job that runs here, if one does."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,9 @@ def serve(pipe: Connection, parent: int) -> None:
         pipe: whose other end only the parent holds.
         parent: its process id.
     """
+    # A group of its own, which is killed as a whole: an operation that is run again must not meet
+    # the programs that it has started the first time.
+    os.setsid()
     for number in SIGNALS:
         signal.signal(number, _pass)
     # The parent starts children with these blocked, so that none dies of one before it is here.
@@ -126,7 +136,9 @@ def _run(pipe: Connection, claim: Claim) -> None:
         return
     job = OperationJob.of(row)
     pipe.send(BEGUN)
+    _running.append(job)
     job.run()
+    _running.clear()
     pipe.send(_ending_of(job))
 
 
@@ -195,11 +207,31 @@ def _listen(pipe: Connection, parent: int, claims: queue.SimpleQueue[Claim | Non
     """
     try:
         while os.getppid() == parent:
-            if pipe.poll(PARENT_WATCH):
-                claims.put(pipe.recv())
+            if not pipe.poll(PARENT_WATCH):
+                continue
+            if (told := pipe.recv()) == STACK:
+                # Not here: the database may not answer, and the parent may die meanwhile.
+                threading.Thread(target=_tell_stack, name="stack", daemon=True).start()
+            else:
+                claims.put(told)
     finally:
         # Nobody can record what this process does, and somebody else is about to do it again.
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
+
+
+def _tell_stack() -> None:
+    """Write down where the operation is that runs here."""
+    from operator_app.models import stack
+    from operator_app.models.connections import reset
+
+    for job in list(_running):
+        try:
+            stack.answer(job, stack.of_main_thread())
+        except Exception as error:
+            words, facts = "%s: its stack could not be written: %s", log.facts("stack_lost", job)
+            log.logger.warning(words, job, ErrorReport.of(error), extra=facts)
+        finally:
+            reset()
 
 
 def _pass(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -44,6 +45,15 @@ class Settings:
 
     THREADS: int = 8
     """How many operations one operator runs at once."""
+
+    TASKS: int = 20
+    """How many async operations one operator runs at once."""
+
+    CHILDREN: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """How many child processes one operator has for operations with `runner="processes"`."""
+
+    NOTIFY: bool = True
+    """Whether operators LISTEN to PostgreSQL for what people ask of what runs."""
 
     LOG_LEVEL: str = "INFO"
     """From which level on the log records of a `run()` are kept with its job."""
@@ -93,9 +103,16 @@ def problems(raw: object) -> Iterator[str]:
     if url != "" and not (isinstance(url, str) and url.startswith(("https://", "http://"))):
         # Not shown: who knows it can post there.
         yield f"{SETTING}['SLACK_URL'] must be a URL that begins with https:// or http://."
-    threads = raw.get("THREADS", 1)
-    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        yield f"{SETTING}['THREADS'] must be a whole number of at least 1, not {threads!r}."
+    yield from _switch_and_count_problems(raw)
+
+
+def _switch_and_count_problems(raw: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(raw.get("NOTIFY", True), bool):
+        yield f"{SETTING}['NOTIFY'] must be True or False, not {raw['NOTIFY']!r}."
+    for key in ("THREADS", "TASKS", "CHILDREN"):
+        count = raw.get(key, 1)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            yield f"{SETTING}[{key!r}] must be a whole number of at least 1, not {count!r}."
 
 
 def did_you_mean(word: object, known: list[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -11,6 +13,7 @@ from operator_app.backoff import Backoff, as_backoff
 from operator_app.exceptions import (
     OperationAborted,
     OperationCancelled,
+    OperationInterrupt,
     OperationLost,
     OperationRetried,
     OperationStopped,
@@ -19,6 +22,8 @@ from operator_app.outcomes import Aborted, Cancelled, Failed, Outcome, Retried, 
 from operator_app.policy import Policy
 from operator_app.reports import ErrorReport
 from operator_app.validation import is_number
+
+_FINALITY: Final = (OperationCancelled, OperationAborted, OperationStopped, OperationRetried)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,39 @@ def decide(error: BaseException, operation: Any, past: Past, policy: Policy) -> 
     if isinstance(error, OperationLost):
         return Failed(str(error), error=ErrorReport.of(error))
     return _failed(error, operation, past, policy)
+
+
+def interrupt_in(error: BaseException) -> BaseException:
+    """Return the interrupt that an exception group stands for, as `asyncio.TaskGroup` raises it
+    when a task calls `stop()`, `cancel()` or the like; any other error as it is.
+
+    A group that holds real errors, too, is a failure. Of several interrupts the most final counts:
+    to cancel, then to abort, then to stop, then to retry. Cancelled tasks count only if there is
+    nothing else: the first error of a group cancels the others.
+    """
+    leaves = list(_leaves(error))
+    if len(leaves) == 1:
+        return leaves[0] if isinstance(leaves[0], (OperationInterrupt, CancelledError)) else error
+    telling = [leaf for leaf in leaves if not isinstance(leaf, CancelledError)] or leaves[:1]
+    if not all(isinstance(leaf, (OperationInterrupt, CancelledError)) for leaf in telling):
+        return error
+    return min(telling, key=_finality)
+
+
+def _finality(error: BaseException) -> int:
+    """Return the place of an interrupt among several; one of the user's own is last."""
+    places = (place for place, kind in enumerate(_FINALITY) if isinstance(error, kind))
+    return next(places, len(_FINALITY))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    # By its shape: Python 3.10 has no groups of its own, only those of a library.
+    parts = getattr(error, "exceptions", None)
+    if not isinstance(parts, tuple) or not hasattr(error, "split"):
+        yield error
+        return
+    for part in parts:
+        yield from _leaves(part)
 
 
 def _stopped(error: OperationStopped, past: Past, policy: Policy) -> Outcome:

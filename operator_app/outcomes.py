@@ -97,6 +97,7 @@ class _Pending(Outcome):
             "begun_run_at": None,
             "operator": None,
             "abort_requested_at": None,
+            "stack_requested_at": None,
             "times_out_at": None,
         }
 

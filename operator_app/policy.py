@@ -20,6 +20,7 @@ from operator_app.validation import (
     is_number,
 )
 
+RUNNERS: Final = ("threads", "asyncio", "processes", "inline")
 Errors: TypeAlias = Sequence[type[BaseException]]
 
 
@@ -31,8 +32,10 @@ class Policy:
     Args:
         queue: the queue that the operations wait in; operators may serve some queues only.
         priority: higher runs first, strictly: a steady stream of it starves lower ones.
-        runner: where the operations run: "threads", or "inline" in the operator's own main thread,
-            which then does nothing else.
+        runner: where the operations run: "threads"; "asyncio", an event loop, which is where those
+            with an `async def run` go that say "threads" or nothing; "processes", child processes,
+            which can be killed; or "inline" in the operator's own main thread, which then does
+            nothing else.
         max_attempts: how many runs may fail in all, the first included. A backoff list without it
             implies one more than its length.
         backoff: a `Backoff`, a list of seconds, or a callable `(error, operation) -> seconds` that
@@ -61,7 +64,7 @@ class Policy:
 
     queue: str | Unset = UNSET
     priority: int | Unset = UNSET
-    runner: Literal["threads", "inline"] | Unset = UNSET
+    runner: Literal["threads", "asyncio", "processes", "inline"] | Unset = UNSET
     max_attempts: int | Unset = UNSET
     backoff: BackoffLike | Unset = UNSET
     retry_on: Errors | Unset = UNSET
@@ -80,7 +83,7 @@ class Policy:
             check_queue(self.queue)
         if self.priority is not UNSET:
             check_priority(self.priority)
-        check_choice("runner", self.runner, ("threads", "inline"))
+        check_choice("runner", self.runner, RUNNERS)
         check_choice("keep_jobs", self.keep_jobs, ("problems", "all"))
         check_choice("on_stuck", self.on_stuck, ("retry", "fail", "leave"))
         check_count("max_attempts", self.max_attempts, least=1)

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Final
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, connections
 
 from operator_app import conf, log
 from operator_app.duties import Dispatch, Heartbeat, NowAndThen, Record, Recount, Rescue, Watch
@@ -24,8 +24,15 @@ from operator_app.models.watchdog import break_off, watching
 from operator_app.outage import Outage
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.recycling import Limits, stacks
-from operator_app.runners import InlineRunner, Quarantine, Runners, ThreadRunner
-from operator_app.wakeups import Wakeup
+from operator_app.runners import (
+    AsyncRunner,
+    InlineRunner,
+    ProcessRunner,
+    Quarantine,
+    Runners,
+    ThreadRunner,
+)
+from operator_app.wakeups import Listener, Wakeup
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 LEAVING: Final = 0.25
@@ -82,6 +89,7 @@ class Operator:
         self._ran = 0
         self._counting = threading.Lock()
         self._outage = Outage()
+        self._listener: Listener | None = None
         self._wakeup = Wakeup()
         self._record = Record(database, self._recorded)
         count = settings.THREADS if threads is None else threads
@@ -89,6 +97,8 @@ class Operator:
             {
                 "threads": ThreadRunner(count, self._done),
                 "inline": InlineRunner(self._done),
+                "asyncio": AsyncRunner(settings.TASKS, self._done),
+                "processes": ProcessRunner(settings.CHILDREN, self._done),
                 "quarantine": Quarantine(self._done),
             }
         )
@@ -156,6 +166,9 @@ class Operator:
             except Error as error:
                 self._wakeup.sleep(self._away(error))
         if not self._signals:
+            if conf.get().NOTIFY and connections[self._database].vendor == "postgresql":
+                self._listener = Listener(self._database, self._heartbeat.look)
+                self._listener.start()
             process = self._heartbeat.process
             log.logger.info("Operator %s is ready.", process, extra={"action": "ready"})
 
@@ -216,6 +229,8 @@ class Operator:
 
     def _end(self, left_behind: bool) -> None:
         self._runners.close()
+        if self._listener is not None:
+            self._listener.stop()
         try:
             with watching(self._database):
                 freshen()

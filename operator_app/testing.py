@@ -8,6 +8,7 @@ from datetime import datetime
 from operator_app import clock
 from operator_app.duties import Dispatch, Heartbeat, Record
 from operator_app.models import OperationJob
+from operator_app.policy import RUNNERS
 from operator_app.runners import InlineRunner, Runner
 
 
@@ -41,7 +42,7 @@ def run_due(
         record.add(job)
 
     runner = InlineRunner(take)
-    runners: dict[str, Runner] = {"threads": runner, "inline": runner}
+    runners: dict[str, Runner] = dict.fromkeys(RUNNERS, runner)
     heartbeat = Heartbeat(database, queues=list(queues), capacity=1)
     dispatch = Dispatch(database, heartbeat=heartbeat, runners=runners, queues=queues)
     with clock.at(now):

@@ -125,6 +125,13 @@ def given(monkeypatch: pytest.MonkeyPatch) -> type[Given]:
     return given
 
 
+def test_not_in_a_child_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script without a guard is run again by each child that imports it: no operator there."""
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: object())
+    with pytest.raises(CommandError, match="__main__"):
+        call_command("operator", "--once")
+
+
 def test_arguments_reach_the_operator(given: type[Given]) -> None:
     """The command is a doorway: each argument arrives as it was given."""
     call_command("operator", "--once", "--queue", "a", "--queue", "b", "--threads", "3")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from operator_app import Policy
-from operator_app.decision import Past, decide, decide_crash
+from operator_app.decision import Past, decide, decide_crash, interrupt_in
 from operator_app.exceptions import (
     OperationAborted,
     OperationCancelled,
@@ -299,3 +301,60 @@ def test_stuck_may_be_left() -> None:
     """`on_stuck="leave"`: no outcome, whatever has happened before."""
     assert crash(on_stuck="leave") is None
     assert crash(on_stuck="leave", crashes=99) is None
+
+
+# Groups
+
+
+needs_groups = pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no groups")
+STOP, CANCEL = OperationStopped("stop"), OperationCancelled("cancel")
+ABORT, RETRY = OperationAborted("abort"), OperationRetried("retry")
+ENDED, WRONG = asyncio.CancelledError(), ValueError("wrong")
+
+
+def group(*errors: BaseException) -> BaseException:
+    made: BaseException = BaseExceptionGroup("several", list(errors))  # noqa: F821
+    return made
+
+
+@needs_groups
+@pytest.mark.parametrize("interrupt", [STOP, CANCEL, ABORT, RETRY, OperationInterrupt("new")])
+def test_an_interrupt_in_a_group_is_that_interrupt(interrupt: BaseException) -> None:
+    """However deep it is, and beside tasks that were cancelled because of it."""
+    assert interrupt_in(interrupt) is interrupt
+    assert interrupt_in(group(interrupt)) is interrupt
+    assert interrupt_in(group(group(group(interrupt)))) is interrupt
+    assert interrupt_in(group(ENDED, group(interrupt), ENDED)) is interrupt
+
+
+@needs_groups
+def test_of_several_interrupts_the_most_final_one_counts() -> None:
+    """To cancel, then to abort, then to stop, then to retry, in whatever order they came."""
+    ranked = [CANCEL, ABORT, STOP, RETRY, OperationInterrupt("new")]
+    for first, most in enumerate(ranked):
+        rest = ranked[first:]
+        assert interrupt_in(group(*rest)) is most
+        assert interrupt_in(group(group(*reversed(rest)))) is most
+
+
+@needs_groups
+@pytest.mark.parametrize("others", [[], [STOP], [ENDED], [CANCEL, ENDED], [group(ABORT), STOP]])
+def test_a_group_with_a_real_error_is_a_failure(others: list[BaseException]) -> None:
+    """The group itself, so that its report shows all that was in it."""
+    for whole in (group(WRONG, *others), group(group(WRONG), *others), group(*others, WRONG)):
+        assert interrupt_in(whole) is whole
+
+
+@needs_groups
+def test_a_group_of_cancelled_tasks_is_a_cancelled_task() -> None:
+    """So that it is an abort if that was asked for."""
+    assert interrupt_in(group(ENDED)) is ENDED
+    assert interrupt_in(group(group(ENDED), asyncio.CancelledError())) is ENDED
+
+
+def test_what_is_no_group_is_itself() -> None:
+    """Also an error that has `exceptions`, as that of a library may."""
+    odd = ValueError("odd")
+    odd.exceptions = (STOP,)  # type: ignore[attr-defined]
+    for error in (WRONG, ENDED, odd):
+        assert interrupt_in(error) is error

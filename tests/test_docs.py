@@ -2,8 +2,9 @@
 
 Pages are programs here. A fenced block of Python with a caption is a file, or is added to one
 ("settings.py (add)"); other Python blocks of a page are the models of its app, `work`; `pycon`
-blocks are sessions, run as doctests; `console` blocks of the tutorial are typed in. All of that
-happens in a scratch project of its own, in processes of its own.
+blocks are sessions, run as doctests; `console` blocks of the tutorial are typed in. A page that
+starts an operator has one beside its sessions. All of that happens in a scratch project of its own,
+in processes of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import signal
 import subprocess
 import sys
 from argparse import SUPPRESS
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +49,7 @@ once = pytest.mark.skipif(
 
 _FENCE = re.compile(
     r"^(?:<!-- file: (?P<comment>[^>]+?) -->\n)?"
+    r"(?:<!-- from Python (?P<since>[\d.]+) -->\n)?"
     r"^```(?:\{code-block\} )?(?P<language>[\w-]+)\n"
     r"(?P<options>(?::\w+:[^\n]*\n)*)\n?"
     r"(?P<text>.*?)^```$",
@@ -72,6 +75,8 @@ def blocks(page: Path) -> list[Block]:
     source = page.read_text()
     found = []
     for match in _FENCE.finditer(source):
+        if sys.version_info < tuple(map(int, (match["since"] or "3").split("."))):
+            continue
         caption = re.search(r"^:caption: *(.*)$", match["options"], re.MULTILINE)
         found.append(
             Block(
@@ -115,8 +120,9 @@ class Project:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def run_operator(self, until: str) -> None:
-        """Run an operator until its log has this word, and end it with Ctrl-C."""
+    @contextmanager
+    def operator(self) -> Iterator[Callable[[], str]]:
+        """Have an operator run while the block does, and end it with Ctrl-C; yields its log."""
         log = self.folder / "operator.log"
         with log.open("wb") as file:
             operator = subprocess.Popen(
@@ -127,13 +133,19 @@ class Project:
                 stderr=file,
             )
         try:
-            poll(lambda: until in log.read_text() or operator.poll() is not None, 30, log.read_text)
+            yield log.read_text
+            assert operator.poll() is None, log.read_text()
             operator.send_signal(signal.SIGINT)
             assert operator.wait(30) == 0, log.read_text()
             assert "Operator left." in log.read_text()
         finally:
             operator.kill()
             operator.wait()
+
+    def run_operator(self, until: str) -> None:
+        """Run an operator until its log has this word."""
+        with self.operator() as log:
+            poll(lambda: until in log(), 30, log)
 
     def write(self, block: Block) -> None:
         """Write a block into its file, or add it."""
@@ -249,6 +261,7 @@ def test_the_tutorial_works(tmp_path: Path) -> None:
 # The examples of all other pages
 
 ASSUMED = DOCS / "how-to" / "index.md"
+STARTS_OPERATOR = "python manage.py operator\n"
 WITH_EXAMPLES = [
     page
     for page in PAGES
@@ -292,7 +305,8 @@ MANAGE = """
 import os, sys
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
 from django.core.management import execute_from_command_line
-execute_from_command_line(sys.argv)
+if __name__ == "__main__":
+    execute_from_command_line(sys.argv)
 """
 
 
@@ -328,7 +342,9 @@ def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
         assert "OK" in project.run("python", "manage.py", "test", "work")
     sessions = "\n".join(block.text for block in here if block.language == "pycon")
     if sessions:
-        project.session(sessions, "settings", names="from work.models import *")
+        starts_one = any(b.language == "console" and b.text == STARTS_OPERATOR for b in here)
+        with project.operator() if starts_one else nullcontext():
+            project.session(sessions, "settings", names="from work.models import *")
 
 
 # Nothing is left out
@@ -419,10 +435,16 @@ def test_the_reference_names_every_setting_with_its_default() -> None:
     page, defaults = text("settings.md"), conf.Settings()
     for item in fields(conf.Settings):
         value = getattr(defaults, item.name)
-        if hasattr(value, "__dataclass_fields__"):
+        if item.name == "CHILDREN":
+            assert "the number of cores" in row(page, item.name)
+            assert value == (os.cpu_count() or 1)
+        elif hasattr(value, "__dataclass_fields__"):
             for part in fields(value):
                 line = row(page, f'{item.name}["{part.name}"]')
                 assert f"`{getattr(value, part.name):g}`" in line, (item.name, part.name)
+        elif item.default is MISSING and isinstance(value, int):
+            # It depends on the machine.
+            assert "processors" in row(page, item.name), item.name
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             assert f"`{value:g}`" in row(page, item.name), item.name
         else:

@@ -29,6 +29,7 @@ GIVEN_BACK = {
     "begun_run_at": None,
     "operator": None,
     "abort_requested_at": None,
+    "stack_requested_at": None,
     "times_out_at": None,
 }
 

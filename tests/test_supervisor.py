@@ -206,6 +206,7 @@ def test_killed_while_leaving_is_no_success(supervise: Supervise, tmp_path: Path
 def test_an_abbreviated_option_starts_no_tree(supervise: Supervise) -> None:
     """A child never starts children of its own, however the option was written."""
     parent = supervise(1, "--proc", "1")
+    parent.wait_for_log(" is ready.")
     parent.terminate()
     assert parent.wait() == 0, parent.log
     assert len(lines(parent, "ready")) == 1

@@ -9,10 +9,12 @@ from typing import TypeVar
 from django.db.models import Model, QuerySet
 
 from example_project.shop.models import (
+    ArrangeWindow,
     AskDelivery,
     Basket,
     Book,
     ComputeMargin,
+    CountShelves,
     Customer,
     FetchRate,
     ImportCatalogue,
@@ -20,6 +22,7 @@ from example_project.shop.models import (
     RemindBasket,
     SweepBaskets,
     UpdateStock,
+    WatchAuction,
     WelcomeMail,
 )
 
@@ -80,6 +83,17 @@ def giveaway() -> None:
         ComputeMargin.dispatch(book=book)
 
 
+def quiet_hour() -> None:
+    """Time for what takes long. Half a minute, in which somebody at the admin may call it off."""
+    CountShelves.dispatch()
+    WatchAuction.dispatch()
+
+
+def idle_dream() -> None:
+    """The window could be nicer. This one takes too long, always."""
+    ArrangeWindow.dispatch()
+
+
 def closing_time() -> None:
     """The shop is swept, and a promotion for next week is noted."""
     SweepBaskets.dispatch()
@@ -94,6 +108,8 @@ EVENTS: dict[Callable[[], None], int] = {
     bank_hour: 3,
     stocktaking: 1,
     giveaway: 1,
+    quiet_hour: 1,
+    idle_dream: 1,
     closing_time: 1,
 }
 """What may happen next, and how often in proportion."""

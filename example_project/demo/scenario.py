@@ -7,10 +7,12 @@ from datetime import timedelta
 from django.conf import settings
 
 from example_project.shop.models import (
+    ArrangeWindow,
     AskDelivery,
     Basket,
     Book,
     ComputeMargin,
+    CountShelves,
     Customer,
     ExchangeRate,
     FetchRate,
@@ -19,6 +21,7 @@ from example_project.shop.models import (
     RemindBasket,
     SweepBaskets,
     UpdateStock,
+    WatchAuction,
     WelcomeMail,
 )
 from operator_app.models import Operation
@@ -89,6 +92,9 @@ def schedule() -> list[Step]:
         Step(ImportCatalogue.dispatch(), "", "finished"),
         Step(AskDelivery.dispatch(book=jane_eyre), "", "finished"),
         Step(SweepBaskets.dispatch(), "", "finished"),
+        Step(CountShelves.dispatch(), "", "cancelled"),
+        Step(WatchAuction.dispatch(), "", "cancelled"),
+        Step(ArrangeWindow.dispatch(), "", "failed", failures=1),
         Step(RankUp.schedule(next_week, customer=ada, rank=reader), "Ada", "scheduled"),
     ]
 
@@ -110,8 +116,41 @@ def meanwhile() -> Iterator[str]:
     yield f"Ignaz leaves; his pending RankUp goes with him: {before} operations, now {after}."
 
 
+def call_off() -> str:
+    """Ask the chores to abort, once both of them run; return what happened, or nothing."""
+    chores = Operation.objects.of_kind(CountShelves, WatchAuction).running()
+    if chores.filter(begun_run_at__isnull=False).count() < 2:
+        return ""
+    changed = chores.abort("a customer is at the door")
+    return f"A customer is at the door, so two chores are asked to abort: {changed!r}"
+
+
 def effects() -> list[Effect]:
     """Return what the operations changed."""
+    return [*changes_in_the_shop(), *ends_from_outside()]
+
+
+def ends_from_outside() -> Iterator[Effect]:
+    """Yield how soon what was to end has ended."""
+    chores: tuple[type[Operation], ...] = (CountShelves, WatchAuction)
+    for kind in chores:
+        aborted = kind.all_objects.get()
+        assert aborted.cancelled_at and aborted.abort_requested_at, aborted
+        seconds = (aborted.cancelled_at - aborted.abort_requested_at).total_seconds()
+        outcome = aborted.jobs.get().outcome
+        yield Effect(
+            f"{kind.__name__} was {outcome} {seconds:.1f} s after it was asked to abort",
+            outcome == "aborted",
+        )
+    bids = WatchAuction.all_objects.get().bids
+    yield Effect(f"WatchAuction noted the {bids} bids that it had seen before it left", bids > 0)
+    dreamt = ArrangeWindow.objects.get()
+    timed_out = dreamt.reason.startswith("OperationTimedOut")
+    yield Effect(f"ArrangeWindow was killed with its process: {dreamt.reason}", timed_out)
+
+
+def changes_in_the_shop() -> list[Effect]:
+    """Return what the operations that ended by themselves changed."""
     bram = Customer.objects.get(name="Bram Folio")
     rate = ExchangeRate.objects.filter(currency="USD").first()
     counted = UpdateStock.objects.get().books_updated

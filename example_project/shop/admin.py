@@ -9,10 +9,12 @@ from django.contrib.admin import ModelAdmin
 from operator_app.admin import OperationAdmin
 
 from .models import (
+    ArrangeWindow,
     AskDelivery,
     Basket,
     Book,
     ComputeMargin,
+    CountShelves,
     Customer,
     ExchangeRate,
     FetchRate,
@@ -21,6 +23,7 @@ from .models import (
     RemindBasket,
     SweepBaskets,
     UpdateStock,
+    WatchAuction,
     WelcomeMail,
 )
 
@@ -115,4 +118,12 @@ class BookOperationAdmin(OperationAdmin):
     autocomplete_fields = ["book"]
 
 
-admin.site.register(SweepBaskets, OperationAdmin)
+@admin.register(WatchAuction)
+class WatchAuctionAdmin(OperationAdmin):
+    """Auctions, with what was seen of them."""
+
+    list_display = [*OperationAdmin.list_display, "bids"]
+    readonly_fields = ["bids"]
+
+
+admin.site.register([ArrangeWindow, CountShelves, SweepBaskets], OperationAdmin)

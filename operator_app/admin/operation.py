@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from django.contrib import admin, messages
-from django.contrib.admin.actions import delete_selected
+from django.contrib import messages
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db import IntegrityError, router, transaction
@@ -13,15 +12,15 @@ from django.db.models import Q, QuerySet
 from django.forms import Field
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from operator_app import clock
 from operator_app.admin import details, display, guard, search
+from operator_app.admin.actions import OperationActions
 from operator_app.admin.columns import OperationColumns
 from operator_app.admin.filters import KindFilter, QueueFilter, StateFilter
 from operator_app.admin.pagination import CappedPaginator
 from operator_app.exceptions import OperationExists, OperationStarted
-from operator_app.models import Operation, OperationJob, OperationTag, states
+from operator_app.models import Operation, OperationJob, OperationTag
 from operator_app.models.guards import SCHEDULE, engine_names
 from operator_app.validation import PRIORITY_MAX, PRIORITY_MIN
 
@@ -59,7 +58,7 @@ IF_ANY: Final = {
 """Facts that most operations lack, by the column that tells."""
 
 
-class OperationAdmin(OperationColumns):
+class OperationAdmin(OperationActions, OperationColumns):
     """The admin of a kind of operation: register your own kinds with it or with a subclass of it.
 
     Adding is scheduling: what is left empty of queue and priority, the policy decides. While an
@@ -91,7 +90,6 @@ class OperationAdmin(OperationColumns):
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
-    actions = ["delete_selected"]
     change_form_template = "operator_app/admin/operation_form.html"
 
     class Media:
@@ -219,11 +217,13 @@ class OperationAdmin(OperationColumns):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add what the page shows below the form: see `details.context`."""
+        """Add what the page shows around the form: see `details.context` and `buttons()`."""
         obj = context.get("original")
         if obj is not None:
             context |= details.context(self.admin_site, request, obj)
             context["show_delete"] = not guard.is_started(obj)
+            context["operator_buttons"] = self.buttons(request, obj)
+            context["operator_list"] = display.page(self.admin_site, self.model)
         return super().render_change_form(request, context, *args, **kwargs)
 
     # Permissions, and what they let people do
@@ -289,21 +289,3 @@ class OperationAdmin(OperationColumns):
             # Those that were announced, even if the queryset would not find them any more.
             guard.hold_deletable([row.pk for row in queryset], alias)
             super().delete_queryset(request, queryset)
-
-    @admin.action(permissions=["delete"], description=_("Delete selected %(verbose_name_plural)s"))
-    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """Delete those that are not running or stuck, after a look at what goes with them."""
-        kept = queryset.filter(states.STARTED).count()
-        if kept:
-            text = ngettext(
-                "%(count)d operation is claimed by an operator and is left alone.",
-                "%(count)d operations are claimed by an operator and are left alone.",
-                kept,
-            )
-            self.message_user(request, text % {"count": kept}, messages.WARNING)
-        rest = queryset.exclude(states.STARTED)
-        if kept and not rest.exists():
-            return None
-        with transaction.atomic(using=router.db_for_write(self.model)):
-            # A refusal takes the entries back that were made in the admin's log.
-            return delete_selected(self, request, rest)

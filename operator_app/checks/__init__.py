@@ -15,6 +15,7 @@ The ids are stable, so that a project can name them in `SILENCED_SYSTEM_CHECKS`.
 | `operator_app.E009` | a kind's field takes a name of the engine |
 | `operator_app.E010` | a class attribute of a kind shadows a column of the engine |
 | `operator_app.E012` | a kind's policy says `atomic=True`, and its `run()` is async |
+| `operator_app.E014` | a kind's policy says `runner="asyncio"`, and its `run()` is not async |
 | `operator_app.E013` | `OPERATOR["ON_FAILURE"]` names something that cannot be called |
 | `operator_app.W001` | a class attribute of a kind overrides what the engine defines |
 

@@ -67,10 +67,19 @@ def policy_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
             )
             return
     try:
-        atomic = kind.resolved_policy().atomic
+        policy = kind.resolved_policy()
     except (ImproperlyConfigured, TypeError, ValueError):
         return  # The settings are wrong, which is E001 or E002.
-    if atomic and inspect.iscoroutinefunction(kind.run):
+    is_async = inspect.iscoroutinefunction(kind.run)
+    if policy.runner == "asyncio" and not is_async:
+        yield Error(
+            f"The policy of {kind._meta.label} says runner='asyncio', but its run() is not async: "
+            "it would block the event loop, and with it all other operations there.",
+            hint="Define async def run(self), or leave the runner to the default.",
+            obj=kind,
+            id="operator_app.E014",
+        )
+    if policy.atomic and is_async:
         yield Error(
             f"The run() method of {kind._meta.label} is async, but its policy says atomic=True: "
             "a transaction cannot hold an async run().",

@@ -104,9 +104,7 @@ class Dispatch(Duty):
         """Note, once, which kinds this process knows and which runner each of them wants."""
         if not self._known:
             known = kinds.known_kinds(self._database)
-            self._known = {
-                kind_id: str(model.resolved_policy().runner) for kind_id, model in known.items()
-            }
+            self._known = {kind_id: kinds.runner_of(model) for kind_id, model in known.items()}
 
     def _claim(self, runner: Runner, lanes: list[Lane], limit: int, now: datetime) -> int:
         process = self._heartbeat.process

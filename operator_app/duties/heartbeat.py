@@ -21,6 +21,7 @@ from operator_app.models.connections import freshen, reset, tidy
 from operator_app.models.process import successor
 from operator_app.models.watchdog import watching
 from operator_app.moments import later
+from operator_app.wakeups import Wakeup
 
 RETRY: Final = 1.0
 """Seconds until a heartbeat that could not be written is tried again."""
@@ -57,6 +58,7 @@ class Heartbeat(Duty):
         self._lost = lost
         self._identity = identity
         self._over = threading.Event()
+        self._wakeup = Wakeup()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._silent_since: float | None = None
         self._steady_since: float | None = None
@@ -133,9 +135,14 @@ class Heartbeat(Duty):
             )
         return beat.interval
 
+    def look(self) -> None:
+        """Let the watch look now. From any thread."""
+        self._wakeup.call()
+
     def stop(self) -> None:
         """End the thread and delete the row: this operator has left in order."""
         self._over.set()
+        self._wakeup.call()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         if self.process is not None:
@@ -146,7 +153,12 @@ class Heartbeat(Duty):
         interval = conf.get().HEARTBEAT.interval
         next_beat = time.monotonic() + interval
         delay = interval if self._watch is None else 0.0
-        while not self._over.wait(delay):
+        while True:
+            # What is called for during the look is looked at after it.
+            self._wakeup.sleep(delay)
+            self._wakeup.clear()
+            if self._over.is_set():
+                break
             try:
                 with watching(self._database):
                     freshen()

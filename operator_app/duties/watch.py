@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Final
+
+from django.db import Error
 
 from operator_app import clock, log
 from operator_app.duties.base import Duty
 from operator_app.exceptions import OperationAborted, OperationTimedOut
-from operator_app.models import Operation, OperationJob
+from operator_app.models import Operation, OperationJob, stack
+from operator_app.models.connections import reset
 from operator_app.runners import Runners
 
-WATCHING: Final = 1.0
-"""Seconds between two looks."""
+WATCHING: Final = 0.5
+"""Seconds between two looks: half of what a person's wish may take to arrive."""
 
 
 class Watch(Duty):
-    """Looks at what the runners run, once a second.
+    """Looks at what the runners run, twice a second.
 
     It is done by the heartbeat's thread, so that nothing that an operation does can keep a person's
     wish from reaching it, nor the operator's leaving.
@@ -28,6 +32,7 @@ class Watch(Duty):
     def __init__(self, database: str, runners: Runners) -> None:
         self._database = database
         self._runners = runners
+        self._telling: threading.Thread | None = None
 
     def run(self) -> float:
         """Look once. No queries while nothing runs, otherwise one, and an UPDATE for what is new.
@@ -36,6 +41,7 @@ class Watch(Duty):
             DatabaseError: if the database is away.
         """
         self._runners.drop_disowned()
+        self._runners.look()
         jobs = self._runners.running
         if jobs:
             self._mark_begun(jobs)
@@ -50,11 +56,26 @@ class Watch(Duty):
             Operation.all_objects.using(self._database).mark_begun(new)
 
     def _pass_on_requests(self, jobs: list[OperationJob]) -> None:
-        """Ask what a person wants to be aborted. That outranks whatever else it was asked."""
-        asked = Operation.all_objects.using(self._database).asked_to_abort(jobs)
-        for job, reason in asked:
-            if not isinstance(job.interruption, OperationAborted):
-                self._runners.interrupt(job, OperationAborted(reason or "asked to abort"))
+        """Ask what a person wants to be aborted, which outranks whatever else it was asked; and
+        tell where what he asks for is in its code.
+        """
+        for request in Operation.all_objects.using(self._database).requests(jobs):
+            job = request.job
+            if request.abort is not None and not isinstance(job.interruption, OperationAborted):
+                self._runners.interrupt(job, OperationAborted(request.abort))
+            if request.stack:
+                self._tell_stack(job)
+
+    def _tell_stack(self, job: OperationJob) -> None:
+        if self._telling is not None and self._telling.is_alive():
+            return  # It is looked at again.
+        text = self._runners.stack(job)
+        if text:
+            # Not here: on SQLite it may have to wait for a long transaction, perhaps the job's own.
+            self._telling = threading.Thread(
+                target=_answer, args=(job, text), name="stack", daemon=True
+            )
+            self._telling.start()
 
     def _end_overrun(self, jobs: list[OperationJob]) -> None:
         now = clock.now(self._database)
@@ -65,3 +86,17 @@ class Watch(Duty):
             error = OperationTimedOut(job.overran)
             log.logger.warning("%s: %s.", job, error, extra=log.facts("overran", job))
             self._runners.interrupt(job, error)
+
+
+def _answer(job: OperationJob, text: str) -> None:
+    try:
+        stack.answer(job, text)
+    except Error as error:
+        log.logger.warning(
+            "%s: its stack could not be written: %s",
+            job,
+            str(error).strip(),
+            extra=log.facts("stack_lost", job),
+        )
+    finally:
+        reset()

@@ -86,6 +86,10 @@ class Migration(migrations.Migration):
                     models.DateTimeField(editable=False, null=True, verbose_name="abort requested"),
                 ),
                 (
+                    "stack_requested_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="stack requested"),
+                ),
+                (
                     "times_out_at",
                     models.DateTimeField(editable=False, null=True, verbose_name="times out"),
                 ),

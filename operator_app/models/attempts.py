@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -11,7 +12,7 @@ from django.db import DatabaseError
 from django.db.models import F
 
 from operator_app import clock
-from operator_app.decision import Past, decide
+from operator_app.decision import Past, decide, interrupt_in
 from operator_app.exceptions import (
     OperationAborted,
     OperationCancelled,
@@ -29,7 +30,7 @@ from operator_app.models.transactions import is_away
 from operator_app.moments import later
 from operator_app.outcomes import RELEASED_AFTER, Cancelled, Finished, Outcome, Released
 from operator_app.policy import BUILT_IN, Policy
-from operator_app.reports import ErrorReport
+from operator_app.reports import ErrorReport, text_of
 
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
@@ -40,28 +41,68 @@ _OWN_WISH: Final = (OperationStopped, OperationCancelled, OperationRetried, Oper
 """What `run()` may end with after its time is up, and it is taken at its word."""
 
 
-def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
-    """Load the operation of a job, run it, decide: see `OperationJob.run()`."""
-    policy = BUILT_IN
-    try:
+class Attempt:
+    """Loads the operation of a job, and judges what came of its run.
+
+    Args:
+        job: of a claimed operation.
+        interruptible: whether a KeyboardInterrupt is Ctrl-C: see `OperationJob.run()`.
+        final: whether an error is for good, whatever the policy says.
+    """
+
+    def __init__(self, job: OperationJob, *, interruptible: bool = False, final: bool = False):
+        self.outcome: Outcome = Finished()
+        self._job = job
+        self._interruptible = interruptible
+        self._final = final
+        self._policy = BUILT_IN
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the operation's kind, once it is open."""
+        return self._policy
+
+    def open(self) -> bool:
+        """Load the operation; return whether it is to be run. At most one query."""
+        job = self._job
         model = kinds.model_of(job.operation.kind_id, job.alias)
         if model is None:
             reason = f"this process does not know the class {job.display_name}"
+            self.outcome = Released(reason, delay=RELEASED_AFTER)
+            return False
+        self._policy = model.resolved_policy()
+        if self._final:
+            self._policy = replace(self._policy, max_attempts=1)
+        expired = _expired(job.operation, self._policy, clock.now(job.alias))
+        if expired is not None:
+            self.outcome = expired
+            return False
+        runs.load(job)
+        return True
+
+    def judge(self, error: BaseException) -> Outcome:
+        """Return what it means that `open()`, or the run, has raised an error. No queries, but for
+        a ping if the operation could not be loaded, and what a backoff callable does.
+        """
+        if isinstance(error, runs.ClaimLost):
+            # The record will find the claim lost, too, and say so.
+            return Finished()
+        if isinstance(error, runs.NotBegun):
+            reason = f"its transaction could not begin: {error}"
             return Released(reason, delay=RELEASED_AFTER)
-        policy = model.resolved_policy()
-        if final:
-            policy = replace(policy, max_attempts=1)
-        expired = _expired(job.operation, policy, clock.now(job.alias))
-        if expired is None:
-            runs.run(job, policy)
-    except runs.ClaimLost:
-        return Finished()  # The record will find the claim lost, too, and say so.
-    except runs.NotBegun as error:
-        return Released(f"its transaction could not begin: {error}", delay=RELEASED_AFTER)
-    except BaseException as error:
         error.__traceback__ = _users_part(error.__traceback__)
-        return _judge(job, error, policy, interruptible=interruptible)
-    return expired or Finished()
+        return _judge(self._job, error, self._policy, interruptible=self._interruptible)
+
+
+def attempt(job: OperationJob, *, interruptible: bool, final: bool) -> Outcome:
+    """Load the operation of a job, run it, decide: see `OperationJob.run()`."""
+    this = Attempt(job, interruptible=interruptible, final=final)
+    try:
+        if this.open():
+            runs.run(job, this.policy)
+    except BaseException as error:
+        return this.judge(error)
+    return this.outcome
 
 
 def past(row: Operation) -> Past:
@@ -110,6 +151,10 @@ def _judge(
         # this one later, can load it.
         job.could_not_be_loaded = not is_away(error) or answers(job.alias)
         return Released(f"could not be loaded: {ErrorReport.of(error)}", delay=RELEASED_AFTER)
+    error = interrupt_in(error)
+    if isinstance(error, CancelledError) and job.interruption is not None:
+        # Its task was cancelled, because it was asked to end.
+        error = OperationAborted(text_of(job.interruption)).with_traceback(error.__traceback__)
     if interruptible and isinstance(error, KeyboardInterrupt):
         job.error = error
         return Released("interrupted", delay=RELEASED_AFTER)

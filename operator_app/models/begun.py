@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import Error
 from django.db.models import Q
@@ -86,11 +86,26 @@ def _mark(held: OperationQuerySet[Operation], now: datetime) -> set[int]:
     return free
 
 
-def asked_to_abort(jobs: Sequence[OperationJob], alias: str) -> list[tuple[OperationJob, str]]:
-    """Return which jobs a person wants to be aborted, and why. One query."""
-    asked = claims_of(jobs, alias).filter(abort_requested_at__isnull=False)
-    reasons = dict(asked.values_list("pk", "reason"))
-    return [(job, reasons[job.operation_id]) for job in jobs if job.operation_id in reasons]
+class Request(NamedTuple):
+    """What a person wants of a running job."""
+
+    job: OperationJob
+    abort: str | None
+    """Why it is to end; None if it is not."""
+    stack: bool
+    """Whether to tell where it is in its code."""
+
+
+def requests(jobs: Sequence[OperationJob], alias: str) -> list[Request]:
+    """Return what people want of these jobs, where the claim holds. One query."""
+    wanted = Q(abort_requested_at__isnull=False) | Q(stack_requested_at__isnull=False)
+    rows = claims_of(jobs, alias).filter(wanted)
+    columns = rows.values_list("pk", "abort_requested_at", "reason", "stack_requested_at")
+    by_id = {job.operation_id: job for job in jobs}
+    return [
+        Request(by_id[pk], (reason or "asked to abort") if aborted else None, bool(stack))
+        for pk, aborted, reason, stack in columns
+    ]
 
 
 def timeout_of(operation: Operation) -> float | None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PARTS: Final = ("cancelled", "deleted", "retried", "rescheduled", "released", "aborted")
+PARTS: Final = (
+    "cancelled",
+    "deleted",
+    "abort_requested",
+    "stack_requested",
+    "retried",
+    "rescheduled",
+    "released",
+    "aborted",
+)
 LEFT: Final = ("key_taken", "left")
 
 
@@ -23,6 +32,10 @@ class Changed(int):
     """Will never run; kept until they are pruned."""
     deleted: int = 0
     """Deleted for good, with the rows of their own tables."""
+    abort_requested: int = 0
+    """Claimed, and asked to end; whether and how they do, their outcome tells."""
+    stack_requested: int = 0
+    """Claimed, and asked where they are."""
     retried: int = 0
     """Failed or cancelled before, and due now."""
     rescheduled: int = 0

@@ -39,6 +39,7 @@ class EngineColumns(models.Model):
     cancelled_at = models.DateTimeField(_("cancelled"), null=True, editable=False)
     reason = models.CharField(_("reason"), max_length=255, blank=True, editable=False)
     abort_requested_at = models.DateTimeField(_("abort requested"), null=True, editable=False)
+    stack_requested_at = models.DateTimeField(_("stack requested"), null=True, editable=False)
     times_out_at = models.DateTimeField(_("times out"), null=True, editable=False)
     attempts = models.PositiveIntegerField(_("claims"), default=0, editable=False)
     failures = models.PositiveIntegerField(_("failures"), default=0, editable=False)

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import math
-import time
+import threading
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections, models
+from django.db import DEFAULT_DB_ALIAS, models
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from operator_app import clock, log
-from operator_app.models import attempts, begun, capture, hooks, kinds, specific, states
-from operator_app.models.current import current_job
-from operator_app.models.transactions import is_away
+from operator_app import clock
+from operator_app.models import (
+    attempts,
+    begun,
+    capture,
+    hooks,
+    kinds,
+    progress,
+    runs,
+    specific,
+    states,
+)
+from operator_app.models.current import running
+from operator_app.models.progress import MESSAGE_LENGTH
+from operator_app.models.transactions import unlocked
 from operator_app.outcomes import Finished, Outcome
 from operator_app.reports import shortened
-from operator_app.validation import is_number
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
-
-PROGRESS_INTERVAL: Final = 1.0
-"""Seconds between two writes of a job's progress, at least."""
-MESSAGE_LENGTH: Final = 255
 
 
 class OperationJob(models.Model):
@@ -71,6 +77,8 @@ class OperationJob(models.Model):
     """The operation as an instance of the user's class, once loaded."""
     could_not_be_loaded: bool = False
     """Whether the operation was released because the database would not give it out."""
+    thread: int | None = None
+    """The thread that runs it, by its identifier."""
     session: Any = None
     """The connection (a `DatabaseWrapper`) to its database, of the thread that runs it."""
     committing: datetime | None = None
@@ -81,7 +89,11 @@ class OperationJob(models.Model):
     """How often the outcome was written; more than once only after an outage."""
     has_row: bool = False
     """Whether it was written while it ran. `pk` does not tell: a rolled back INSERT leaves one."""
-    _progress_written: float = -math.inf
+    ran_apart: bool = False
+    """Whether another process has it, or had it when it was killed, and may have written a row."""
+    progress_written: float = -math.inf
+    """When its progress was written last, by the monotonic clock."""
+    _attempt: attempts.Attempt | None = None
 
     objects: ClassVar[models.Manager[OperationJob]] = models.Manager()
 
@@ -150,14 +162,48 @@ class OperationJob(models.Model):
             final: whether an error is for good, whatever the policy says.
         """
         capture.install()
-        token = current_job.set(self)
-        try:
+        with running(self):
             outcome = attempts.attempt(self, interruptible=interruptible, final=final)
-        finally:
-            current_job.reset(token)
         if not self.is_recorded:
             self.end_as(outcome)
         return outcome
+
+    def prepare(self) -> bool:
+        """Do what comes before an async `run()`: write down that it begins, load the operation. At
+        most an UPDATE and a query.
+
+        Returns:
+            Whether `arun()` is to be called, and then `conclude()`. If not, the job has ended.
+        """
+        if not self.begin():
+            return False
+        capture.install()
+        self._attempt = this = attempts.Attempt(self)
+        with running(self):
+            try:
+                if this.open():
+                    return True
+                outcome = this.outcome
+            except BaseException as error:
+                outcome = this.judge(error)
+        self.end_as(outcome)
+        return False
+
+    async def arun(self) -> BaseException | None:
+        """Await the async `run()` of a prepared job; return what it raised. No queries."""
+        with running(self):
+            return await runs.arun(self)
+
+    def conclude(self, error: BaseException | None) -> None:
+        """Decide what came of an async `run()`. With an error not on a loop: a backoff callable may
+        use the ORM.
+        """
+        assert self._attempt is not None, "prepare() comes before conclude()"
+        outcome = self._attempt.outcome
+        if error is not None:
+            with running(self):
+                outcome = self._attempt.judge(error)
+        self.end_as(outcome)
 
     def begin(self) -> bool:
         """Write down that the job begins, if that has to be known: see `begun.begin()`. At most one
@@ -213,18 +259,13 @@ class OperationJob(models.Model):
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Show how far the run has come: see `Operation.progress()`.
 
-        At most one INSERT or UPDATE a second; the last values are written with the outcome.
+        At most one INSERT or UPDATE a second, on a loop in a thread beside it; the last values are
+        written with the outcome.
 
         Raises:
             ValueError: for a number that is negative, infinite or none.
         """
-        for value in (done, total or 0):
-            if not is_number(value) or value < 0:
-                raise ValueError(f"progress() takes numbers >= 0, not {value!r}.")
-        self.progress_done, self.progress_total = float(done), total
-        self.progress_message = shortened(message, MESSAGE_LENGTH)
-        if time.monotonic() - self._progress_written >= PROGRESS_INTERVAL:
-            self._write_progress()
+        progress.note(self, done, total, message)
 
     @property
     def is_worth_a_row(self) -> bool:
@@ -240,30 +281,39 @@ class OperationJob(models.Model):
     def store(self) -> None:
         """Write the row as it stands: one UPDATE if there is one, one INSERT if not."""
         rows = OperationJob.objects.using(self.alias)
-        if self.has_row:
-            values = {field.attname: getattr(self, field.attname) for field in self._own_fields()}
-            # The row may have been rolled back together with what run() did.
-            self.has_row = bool(rows.filter(pk=self.pk).update(**values))
-        if not self.has_row:
-            self.pk = None
-            self.save(using=self.alias, force_insert=True)
-            self.has_row = True
+        with self.storing:
+            if self.has_row:
+                own = self._own_fields()
+                values = {field.attname: getattr(self, field.attname) for field in own}
+                # The row may have been rolled back together with what run() did.
+                self.has_row = bool(rows.filter(pk=self.pk).update(**values))
+            if not self.has_row:
+                self._insert()
 
-    def _write_progress(self) -> None:
-        self._progress_written = time.monotonic()
-        try:
-            self.store()
-        except Error as error:
-            if connections[self.alias].in_atomic_block or not is_away(error):
-                raise
-            # No reason to fail the run: the last values are written with its outcome, once that
-            # can be written.
-            log.logger.warning(
-                "%s: its progress could not be written now: %s",
-                self,
-                str(error).strip(),
-                extra=log.facts("progress_lost", self),
-            )
+    def store_stack(self, text: str) -> bool:
+        """Write where the run is, from another thread than its own: nothing else of the row, in a
+        transaction. An INSERT, or a SELECT and an UPDATE; none of them waits for a lock.
+
+        Returns:
+            False if the row is in a transaction of the run, where nobody else can write it.
+        """
+        self.stack = text
+        if not self.has_row:
+            self._insert()
+            return True
+        rows = OperationJob.objects.using(self.alias).filter(pk=self.pk)
+        return bool(unlocked(rows)) and bool(rows.update(stack=text))
+
+    @property
+    def storing(self) -> threading.RLock:
+        """Held while the row is written: the run's own thread and the watch may both do so."""
+        lock: threading.RLock = self.__dict__.setdefault("_storing", threading.RLock())
+        return lock
+
+    def _insert(self) -> None:
+        self.pk = None
+        self.save(using=self.alias, force_insert=True)
+        self.has_row = True
 
     def _own_fields(self) -> list[models.Field[object, object]]:
         fixed = ("id", "operation", "number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -92,6 +93,14 @@ def policy_of(model: type[Operation]) -> policies.Policy:
     if key not in _resolved:
         _resolved[key] = (own, policies.resolve(*own))
     return _resolved[key][1]
+
+
+def runner_of(model: type[Operation]) -> str:
+    """Return the name of the runner that a kind's operations run on."""
+    wanted = str(policy_of(model).runner)
+    if wanted == "threads" and inspect.iscoroutinefunction(model.run):
+        return "asyncio"
+    return wanted
 
 
 @receiver(setting_changed)

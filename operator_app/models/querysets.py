@@ -20,6 +20,7 @@ from operator_app.models import kinds, states
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from operator_app.models.begun import Request
     from operator_app.models.changed import Changed
     from operator_app.models.claims import Lane
     from operator_app.models.job import OperationJob
@@ -141,11 +142,11 @@ class OperationQuerySet(models.QuerySet[OperationT]):
 
         return begun.mark_begun(list(jobs), self.db)
 
-    def asked_to_abort(self, jobs: Iterable[OperationJob]) -> list[tuple[OperationJob, str]]:
-        """Return which of these jobs a person wants to be aborted, and why. One query."""
+    def requests(self, jobs: Iterable[OperationJob]) -> list[Request]:
+        """Return what people want of these jobs: to end, to tell where they are. One query."""
         from operator_app.models import begun
 
-        return begun.asked_to_abort(list(jobs), self.db)
+        return begun.requests(list(jobs), self.db)
 
     def record(self, jobs: Iterable[OperationJob]) -> list[OperationJob]:
         """Write how these jobs ended; return those whose claim still held: see `records.record`."""
@@ -153,27 +154,65 @@ class OperationQuerySet(models.QuerySet[OperationT]):
 
         return records.record(list(jobs), alias=self.db)
 
-    # Verbs. Each is safe against operators: one SELECT of the ids, then one guarded UPDATE, in a
-    # transaction of its own, per 1,000 of them in their order. `left` counts what was selected and
-    # is not, or not any more, in a state that the verb changes.
+    # Verbs. Each is safe against operators: one SELECT of the ids, then per 1,000 of them, in a
+    # transaction of its own, a SELECT that locks them in their order (none on SQLite) and one
+    # guarded UPDATE (a SELECT more on MySQL and MariaDB). `left` counts what was selected and is
+    # not, or not any more, in a state that the verb changes.
 
-    def cancel(self, reason: str = "", *, delete: bool = False) -> Changed:
+    def cancel(self, reason: str = "", *, abort: bool = False, delete: bool = False) -> Changed:
         """Cancel the pending ones: they never run, and leave `objects`; their unique keys are free.
 
         Args:
             reason: why, for people.
-            delete: whether to delete them for good instead, with all that hangs on them. That takes
-                a lock and the statements of `QuerySet.delete()` in place of the UPDATE.
+            abort: whether to ask those that have been claimed to end, as `abort()` does. That takes
+                an UPDATE more.
+            delete: whether to delete the pending ones for good instead, with all that hangs on
+                them. That takes a SELECT and the statements of `QuerySet.delete()` in place of the
+                UPDATE.
 
         Returns:
-            Its parts are `cancelled` or `deleted`, and `left`.
+            Its parts are `cancelled` or `deleted`, `abort_requested`, and `left`.
 
         Raises:
             ProtectedError, RestrictedError: with `delete`, if something must not go with them.
         """
         from operator_app.models import verbs
 
-        return verbs.cancel(self, reason, delete=delete)
+        return verbs.cancel(self, reason, abort=abort, delete=delete)
+
+    def cancel_by_id(
+        self, pk: Any, reason: str = "", *, abort: bool = False, delete: bool = False
+    ) -> Changed:
+        """Cancel the one with this primary key, if it is among these: see `cancel()`."""
+        return self.filter(pk=pk).cancel(reason, abort=abort, delete=delete)
+
+    def abort(self, reason: str = "") -> Changed:
+        """Ask the claimed ones to end; the request reaches their `run()` within a second.
+
+        A `run()` that looks (`should_abort()`) ends as aborted, one that fails is not retried, one
+        that stops or whose operator dies is not run again, and one that finishes has finished. A
+        request that was made before stands as it is.
+
+        Args:
+            reason: why, for people.
+
+        Returns:
+            Its parts are `abort_requested` and `left`.
+        """
+        from operator_app.models import verbs
+
+        return verbs.abort(self, reason)
+
+    def request_stack(self) -> Changed:
+        """Ask where the claimed ones are in their code: within two seconds their operators write
+        the stack of the thread, task or child process into the `stack` of their current job.
+
+        Returns:
+            Its parts are `stack_requested` and `left`.
+        """
+        from operator_app.models import verbs
+
+        return verbs.request_stack(self)
 
     def retry(self) -> Changed:
         """Let the failed and cancelled ones begin anew, due now, with nothing counted against them.
@@ -228,9 +267,25 @@ class OperationQuerySet(models.QuerySet[OperationT]):
 
         return verbs.release(self)
 
-    async def acancel(self, reason: str = "", *, delete: bool = False) -> Changed:
+    async def acancel(
+        self, reason: str = "", *, abort: bool = False, delete: bool = False
+    ) -> Changed:
         """Async twin of `cancel()`."""
-        return await sync_to_async(self.cancel)(reason, delete=delete)
+        return await sync_to_async(self.cancel)(reason, abort=abort, delete=delete)
+
+    async def acancel_by_id(
+        self, pk: Any, reason: str = "", *, abort: bool = False, delete: bool = False
+    ) -> Changed:
+        """Async twin of `cancel_by_id()`."""
+        return await sync_to_async(self.cancel_by_id)(pk, reason, abort=abort, delete=delete)
+
+    async def aabort(self, reason: str = "") -> Changed:
+        """Async twin of `abort()`."""
+        return await sync_to_async(self.abort)(reason)
+
+    async def arequest_stack(self) -> Changed:
+        """Async twin of `request_stack()`."""
+        return await sync_to_async(self.request_stack)()
 
     async def aretry(self) -> Changed:
         """Async twin of `retry()`."""

@@ -95,8 +95,10 @@ def write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
     """Write how jobs ended, inside the caller's transaction; return those whose claim still held.
 
     One guarded UPDATE per job, one INSERT for the job rows that are kept; two more if some have
-    failed for good and somebody is to be told.
+    failed for good and somebody is to be told; a SELECT more if child processes were killed.
     """
+    from operator_app.models.rescues import take_over_rows
+
     ended: list[OperationJob] = []
     landed: list[OperationJob] = []
     for job in jobs:
@@ -106,6 +108,8 @@ def write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
             landed.append(job)
     # What has landed has its row already: both were in one transaction.
     kept = [job for job in ended if job.is_worth_a_row]
+    # A child process that was killed could not say whether it has shown progress.
+    take_over_rows([job for job in kept if job.ran_apart], alias)
     # After the guard, so that a lost claim leaves no history of an attempt that does not count.
     new = [job for job in kept if not job.has_row]
     for job in new:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
 
 from operator_app import clock, log
+from operator_app.exceptions import OperationAborted
 from operator_app.models import hooks
 from operator_app.models.transactions import is_away, writing
 from operator_app.models.watchdog import watching
@@ -30,27 +32,51 @@ class NotBegun(Exception):
     """The database was away or locked when the transaction of an atomic operation was to begin."""
 
 
-def run(job: OperationJob, policy: Policy) -> None:
-    """Load the operation of a job and call its `run()`, in a transaction if the policy says so.
+def load(job: OperationJob) -> None:
+    """Load the operation of a job, and tell who listens that it starts. At most one query.
 
     Raises:
-        ClaimLost: if the claim was lost, before the run or in an atomic one.
-        NotBegun: if the transaction of an atomic run could not begin.
-        BaseException: whatever loading and `run()` raise.
+        ClaimLost: if the claim was lost.
+        OperationAborted: if a person wanted it to end before it had begun.
+        BaseException: whatever loading raises.
     """
     with watching(job.alias):
         operation = job.load()
     if not _is_claim_of(job, operation):
         raise ClaimLost
+    if operation.abort_requested_at is not None:
+        raise OperationAborted(operation.reason or "asked to abort")
     hooks.started(job)
     job.begun_at = clock.now(job.alias)
-    job.session = connections[job.alias]
+
+
+def run(job: OperationJob, policy: Policy) -> None:
+    """Call the `run()` of a loaded operation, in a transaction if the policy says so.
+
+    Raises:
+        ClaimLost: if the claim of an atomic run was lost meanwhile.
+        NotBegun: if the transaction of an atomic run could not begin.
+        BaseException: whatever `run()` raises.
+    """
+    operation = job.load()
+    job.session, job.thread = connections[job.alias], threading.get_ident()
     if policy.atomic is True:
         _run_atomically(job, operation)
     elif connections[job.alias].in_atomic_block:
         _run_inside(operation, job.alias)
     else:
         _call(operation)
+
+
+async def arun(job: OperationJob) -> BaseException | None:
+    """Await the `run()` of a loaded operation; return what it raised."""
+    try:
+        result = job.load().run()
+        if inspect.isawaitable(result):
+            await result
+    except BaseException as error:
+        return error
+    return None
 
 
 def _is_claim_of(job: OperationJob, operation: Operation) -> bool:

@@ -6,15 +6,13 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections, transaction
-
-if TYPE_CHECKING:
-    from operator_app.models.operation import Operation
-    from operator_app.models.querysets import OperationQuerySet
+from django.db.models import Model, QuerySet
 
 T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=Model)
 
 TRIES: Final = 5
 _RETRIED_SQLSTATES: Final = {"40P01", "40001"}
@@ -64,7 +62,7 @@ def in_transaction(alias: str, work: Callable[[], T]) -> T:
     raise AssertionError("unreachable: the last round returns or raises")
 
 
-def unlocked(rows: OperationQuerySet[Operation]) -> list[Operation]:
+def unlocked(rows: QuerySet[ModelT]) -> list[ModelT]:
     """Lock those of these rows that nobody else has locked, and return them. One query, inside a
     transaction.
     """

@@ -1,8 +1,9 @@
 """Verbs: what changes operations from outside, race-safe against operators and against each other.
 
 A queryset only says which operations are meant. Its ids are read once; the change itself is made on
-the common table, in chunks, with the state that the verb needs in the WHERE. So a row that was
-claimed in between is left, and counted as such: what a verb reports is what has happened.
+the common table, in chunks that are locked in the order of their ids, and only where the state is
+what the verb needs. So a row that was claimed in between is left, and counted as such: what a verb
+reports is what has happened.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import Q
 
 from operator_app import clock
-from operator_app.models import arguments, states
+from operator_app.models import arguments, notify, states
 from operator_app.models.changed import Changed
 from operator_app.models.transactions import in_transaction
 from operator_app.outcomes import RELEASED_AFTER, Released
@@ -34,23 +35,58 @@ _Rows: TypeAlias = "OperationQuerySet[Operation]"
 _OVER: Final = Q(failed_run_at__isnull=False) | Q(cancelled_at__isnull=False)
 
 
-def cancel(chosen: OperationQuerySet[Any], reason: str, *, delete: bool) -> Changed:
+def cancel(chosen: OperationQuerySet[Any], reason: str, *, abort: bool, delete: bool) -> Changed:
     """Cancel or delete the pending ones: see `OperationQuerySet.cancel()`."""
-    why = shortened(text_of(reason), REASON_LIMIT)
+    why = _stored(reason)
 
-    def hide(rows: _Rows) -> dict[str, int]:
-        now = clock.now(rows.db)
-        return {
-            "cancelled": rows.pending().update(cancelled_at=now, reason=why, active_key=None),
-        }
+    def end(rows: _Rows) -> dict[str, int]:
+        # Under the lock of `_change()`, or one that is claimed in between would be in neither.
+        done = _remove(rows) if delete else _hide(rows, why)
+        return done | (_ask(rows, why) if abort else {})
 
-    def remove(rows: _Rows) -> dict[str, int]:
-        # Under a lock, since what is deleted with them takes many statements.
-        locked = list(rows.pending().select_for_update().values_list("pk", flat=True))
-        _all(rows.db).filter(pk__in=locked).delete()
-        return {"deleted": len(locked)}
+    return _change(chosen, end)
 
-    return _change(chosen, remove if delete else hide)
+
+def abort(chosen: OperationQuerySet[Any], reason: str) -> Changed:
+    """Ask the started ones to end: see `OperationQuerySet.abort()`."""
+    why = _stored(reason)
+    return _change(chosen, lambda rows: _ask(rows, why))
+
+
+def request_stack(chosen: OperationQuerySet[Any]) -> Changed:
+    """Ask where running ones are: see `OperationQuerySet.request_stack()`."""
+
+    def ask(rows: _Rows) -> dict[str, int]:
+        asked = rows.started().update(stack_requested_at=clock.now(rows.db))
+        if asked:
+            notify.requested(rows.db)
+        return {"stack_requested": asked}
+
+    return _change(chosen, ask)
+
+
+def _hide(rows: _Rows, why: str) -> dict[str, int]:
+    now = clock.now(rows.db)
+    hidden = _update(rows.pending(), cancelled_at=now, reason=why, active_key=None)
+    return {"cancelled": hidden}
+
+
+def _remove(rows: _Rows) -> dict[str, int]:
+    pending = list(rows.pending().values_list("pk", flat=True))
+    _all(rows.db).filter(pk__in=pending).delete()
+    return {"deleted": len(pending)}
+
+
+def _ask(rows: _Rows, why: str) -> dict[str, int]:
+    unasked = rows.started().filter(abort_requested_at__isnull=True)
+    asked = _update(unasked, abort_requested_at=clock.now(rows.db), reason=why)
+    if asked:
+        notify.requested(rows.db)
+    return {"abort_requested": asked}
+
+
+def _stored(reason: str) -> str:
+    return shortened(text_of(reason), REASON_LIMIT)
 
 
 def retry(chosen: OperationQuerySet[Any]) -> Changed:
@@ -60,7 +96,7 @@ def retry(chosen: OperationQuerySet[Any]) -> Changed:
         fresh = _fresh(clock.now(rows.db))
         over = rows.filter(_OVER)
         keyed = list(over.filter(unique_key__isnull=False).values_list("pk", "unique_key"))
-        retried = over.filter(unique_key__isnull=True).update(**fresh)
+        retried = _update(over.filter(unique_key__isnull=True), **fresh)
         taken = 0
         for pk, key in keyed:
             one = _all(rows.db).filter(_OVER, pk=pk)
@@ -79,7 +115,7 @@ def run_now(chosen: OperationQuerySet[Any]) -> Changed:
 
     def hasten(rows: _Rows) -> dict[str, int]:
         now = clock.now(rows.db)
-        return {"rescheduled": rows.scheduled(now).update(should_run_at=now)}
+        return {"rescheduled": _update(rows.scheduled(now), should_run_at=now)}
 
     return _change(chosen, hasten)
 
@@ -90,7 +126,7 @@ def reschedule(chosen: OperationQuerySet[Any], when: datetime | timedelta) -> Ch
     moment = arguments.moment(when, chosen.db)
 
     def move(rows: _Rows) -> dict[str, int]:
-        return {"rescheduled": rows.pending().update(should_run_at=moment)}
+        return {"rescheduled": _update(rows.pending(), should_run_at=moment)}
 
     return _change(chosen, move)
 
@@ -127,7 +163,8 @@ def _released(row: Operation) -> OperationJob:
 
 def _fresh(now: datetime) -> dict[str, Any]:
     """Return what makes an operation that is over look as if it had just been scheduled."""
-    null = dict.fromkeys((*states.ENDINGS, "started_run_at", "begun_run_at", "times_out_at"))
+    claim = ("started_run_at", "begun_run_at", "times_out_at", "stack_requested_at")
+    null = dict.fromkeys((*states.ENDINGS, *claim))
     counters = dict.fromkeys(("failures", "crashes", "stops"), 0)
     more = {"operator": None, "abort_requested_at": None, "reason": "", "should_run_at": now}
     return {**null, **counters, **more}
@@ -139,10 +176,38 @@ def _change(chosen: OperationQuerySet[Any], change: Callable[[_Rows], dict[str, 
     alias = chosen.db
     ids = _ids(chosen)
     parts: Counter[str] = Counter()
-    for chunk in _chunks(ids):
+
+    def apply(chunk: list[int]) -> dict[str, int]:
         rows = _all(alias).filter(pk__in=chunk).order_by("pk")
-        parts.update(in_transaction(alias, lambda rows=rows: change(rows)))  # type: ignore[misc]
+        _lock(rows)
+        return change(rows)
+
+    for chunk in _chunks(ids):
+        parts.update(in_transaction(alias, lambda chunk=chunk: apply(chunk)))  # type: ignore[misc]
     return Changed.of(**parts, left=len(ids) - sum(parts.values()))
+
+
+def _lock(rows: _Rows) -> None:
+    """Lock rows in the order of their ids, as whoever locks many does. An UPDATE alone takes them
+    in whatever order it finds them, and deadlocks with others.
+    """
+    features = connections[rows.db].features
+    if features.has_select_for_update:  # On SQLite the transaction has the only lock there is.
+        no_key = bool(features.has_select_for_no_key_update)
+        # With a column that no index has, so that the rows are found by their ids, and in order.
+        list(rows.select_for_update(no_key=no_key).values_list("pk", "created_at"))
+
+
+def _update(rows: _Rows, **values: Any) -> int:
+    """Change some of the rows that `_lock()` has locked; return how many these are.
+
+    On MySQL and MariaDB by their ids alone, which takes a SELECT more: given a state, too, the
+    server may look for that in an index, and lock what it finds there in the order of the index.
+    """
+    if connections[rows.db].vendor == "mysql":
+        ids = list(rows.values_list("pk", flat=True))
+        rows = _all(rows.db).filter(pk__in=ids).order_by("pk")
+    return rows.update(**values)
 
 
 def _ids(chosen: OperationQuerySet[Any]) -> list[int]:

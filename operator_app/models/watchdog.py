@@ -168,7 +168,7 @@ def break_off(wrapper: Any) -> None:
                 cursor.execute("KILL CONNECTION %s", [raw.thread_id()])
         elif wrapper.vendor == "postgresql":
             _cancel(raw)
-            _shut(raw)
+            hang_up(raw)
     except Exception as error:
         log.logger.warning("A transaction could not be broken off: %s", error)
 
@@ -197,13 +197,18 @@ def _cut(connection: Any) -> bool:
         return False
     _cancel(connection)
     try:
-        _shut(connection)
+        hang_up(connection)
     except Exception:
         pass  # It has ended by itself in this moment.
     return True
 
 
-def _shut(connection: Any) -> None:
+def hang_up(connection: Any) -> None:
+    """End the session of a driver's connection, whatever another thread does with it.
+
+    Raises:
+        OSError, psycopg.Error: if it has ended by itself in this moment.
+    """
     number = connection.fileno()
     # The family does not matter for what follows.
     with socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as copy:

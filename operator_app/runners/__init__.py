@@ -1,5 +1,6 @@
 """Where jobs run."""
 
+from operator_app.runners.aio import AsyncRunner
 from operator_app.runners.base import Runner
 from operator_app.runners.collection import Runners
 from operator_app.runners.inline import InlineRunner
@@ -7,4 +8,12 @@ from operator_app.runners.processes import ProcessRunner
 from operator_app.runners.quarantine import Quarantine
 from operator_app.runners.threads import ThreadRunner
 
-__all__ = ["InlineRunner", "ProcessRunner", "Quarantine", "Runner", "Runners", "ThreadRunner"]
+__all__ = [
+    "AsyncRunner",
+    "InlineRunner",
+    "ProcessRunner",
+    "Quarantine",
+    "Runner",
+    "Runners",
+    "ThreadRunner",
+]

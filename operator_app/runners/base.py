@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeAlias
 
-from operator_app.models import OperationJob
+from operator_app.models import OperationJob, stack
 
 Done: TypeAlias = Callable[[OperationJob], None]
 
@@ -60,6 +60,15 @@ class Runner(ABC):
     @abstractmethod
     def abandon(self) -> list[OperationJob]:
         """Return the jobs that are running; `done` will not be called with them."""
+
+    def stack(self, job: OperationJob) -> str:
+        """Return where a running job is in its code, as text; empty if only somebody else can tell,
+        who was asked and will. From any thread.
+        """
+        return stack.of_thread(job.thread)
+
+    def look(self) -> None:  # noqa: B027  (most have nothing to report)
+        """Report what is wrong with the runner itself, if anything is. From any thread, often."""
 
     @abstractmethod
     def close(self) -> None:

@@ -60,8 +60,15 @@ class Books:
     def send(self, place: Place) -> bool:
         """Note that a job goes to a child; return whether it was here still."""
         with self._changed:
-            place.is_sent = self.has(place)
+            place.is_sent = place.job.ran_apart = self.has(place)
             return place.is_sent
+
+    def unsend(self, place: Place) -> None:
+        """Note that the child has died before it had begun with the job."""
+        with self._changed:
+            place.is_sent = place.job.ran_apart = False
+            # Its time begins with its run, and the next child may only be starting.
+            place.job.operation.times_out_at = None
 
     def has(self, place: Place) -> bool:
         """Whether the job was not taken back, abandoned or handed over."""
@@ -104,6 +111,13 @@ class Books:
             if job.interruption is None:
                 job.interruption = error
                 place.slot.kill()
+
+    def ask_stack(self, job: OperationJob) -> None:
+        """Ask the child that has the job where it is; nothing if none has."""
+        with self._changed:
+            place = self._places.get(id(job))
+            if place is not None and place.slot is not None and place.is_sent:
+                place.slot.ask_stack()
 
     def close(self) -> None:
         """Let the slots end."""

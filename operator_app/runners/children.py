@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Final
@@ -59,6 +60,7 @@ class Child:
         self.jobs = 0
         """How many it was given."""
         self._is_closed = False
+        self._sending = threading.Lock()
         context = multiprocessing.get_context("spawn")
         self._pipe, others_end = context.Pipe()
         self._process = context.Process(
@@ -105,10 +107,7 @@ class Child:
             OperatorLost: if it ended after that.
         """
         self.jobs += 1
-        try:
-            self._pipe.send(claim)
-        except OSError:
-            pass  # It has ended; how, is told below.
+        self._send(claim)  # Should it have ended: how, is told below.
         try:
             answer = self._receive()
         except OperatorLost as error:
@@ -118,18 +117,27 @@ class Child:
         assert isinstance(answer, (child.Ending, child.NotRun))
         return answer
 
+    def ask_stack(self) -> None:
+        """Ask it to write down where its operation is. From any thread."""
+        self._send(child.STACK)
+
     def kill(self) -> None:
-        """End it, whatever it does. From any thread; nothing happens if it has ended."""
+        """End it, whatever it does, and the programs that it has started. From any thread; nothing
+        happens if it has ended.
+        """
         with _books:
-            if not self._is_closed:
-                self._process.kill()
+            # While nobody has heard of its end, nothing else gets its number.
+            if self._is_closed or self._process.exitcode is not None:
+                return
+            assert self._process.pid is not None
+            with suppress(ProcessLookupError, PermissionError):
+                # It leads a group from its first steps on.
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
 
     def retire(self) -> None:
         """Let it leave in order, if it does so soon."""
-        try:
-            self._pipe.send(None)
-        except OSError:
-            pass  # It has ended.
+        self._send(None)
         self.close(LEAVING)
 
     def close(self, grace: float = 0.0) -> int | None:
@@ -172,6 +180,10 @@ class Child:
             if time.monotonic() >= deadline:
                 self.close()
                 raise OperatorLost(f"its child process was not ready within {within:g} s")
+
+    def _send(self, what: object) -> None:
+        with self._sending, suppress(OSError):  # It has ended, or was closed.
+            self._pipe.send(what)
 
     def _exit_code(self) -> int | None:
         with _books:

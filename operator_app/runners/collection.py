@@ -79,6 +79,18 @@ class Runners(Mapping[str, Runner]):
             if error is not None and job.interruption is None:
                 runner.interrupt(job, error)
 
+    def stack(self, job: OperationJob) -> str:
+        """Return where a running job is in its code, as text; empty if that is not known here."""
+        for runner in self.values():
+            if any(job is each for each in runner.running):
+                return runner.stack(job)
+        return ""
+
+    def look(self) -> None:
+        """Let each runner report what is wrong with it."""
+        for runner in self.values():
+            runner.look()
+
     def close(self) -> None:
         """Free what the runners hold. Waits for no job."""
         for runner in self.values():

@@ -8,9 +8,11 @@ from django.db import Error
 
 from operator_app.child import Ending
 from operator_app.decision import decide_crash
-from operator_app.exceptions import OperatorLost
+from operator_app.exceptions import OperationLost, OperatorLost
 from operator_app.models import OperationJob, kinds
 from operator_app.models.attempts import interrupted, past
+from operator_app.models.connections import freshen
+from operator_app.models.watchdog import watching
 from operator_app.outcomes import RELEASED_AFTER, Failed, Released
 from operator_app.policy import BUILT_IN, Policy
 from operator_app.reports import ErrorReport
@@ -28,6 +30,7 @@ def tell(job: OperationJob, ending: Ending) -> None:
     for name, value in ending.fields.items():
         setattr(job, name, value)
     job.has_row, job.is_recorded = ending.has_row, ending.is_recorded
+    job.ran_apart = False
     job.could_not_be_loaded, job.committing = ending.could_not_be_loaded, ending.committing
     job.error = _error_of(ending)
     job.end_as(ending.outcome, at=ending.ended_at)
@@ -44,7 +47,15 @@ def crash(job: OperationJob, error: BaseException) -> None:
 
 
 def interrupt(job: OperationJob, error: BaseException) -> None:
-    """End the job as if its `run()` had ended because it was asked to."""
+    """End the job as if its `run()` had ended because it was asked to. At most one query: a backoff
+    may be the user's own function, which gets the operation.
+    """
+    try:
+        with watching(job.alias):
+            freshen()
+            job.load()
+    except (Error, OperationLost):
+        pass  # The database is away, or the row is gone: nothing is known of it but what is here.
     job.end_as(interrupted(job, error, _policy(job)))
 
 

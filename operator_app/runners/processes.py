@@ -85,6 +85,11 @@ class ProcessRunner(Runner):
         """
         self._books.interrupt(job, error)
 
+    def stack(self, job: OperationJob) -> str:
+        """Ask the child that runs the job to write down where it is. Returns nothing."""
+        self._books.ask_stack(job)
+        return ""
+
     def abandon(self) -> list[OperationJob]:
         """Kill the children that have jobs; return these, and those that wait."""
         return self._books.abandon()

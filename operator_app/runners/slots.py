@@ -57,6 +57,11 @@ class Slot(threading.Thread):
         if (child := self._child) is not None:
             child.kill()
 
+    def ask_stack(self) -> None:
+        """Ask the child where it is. From any thread."""
+        if (child := self._child) is not None:
+            child.ask_stack()
+
     def run(self) -> None:
         """Serve until the books are closed; then let the child leave."""
         while not self._books.is_closed:
@@ -90,6 +95,7 @@ class Slot(threading.Thread):
                 if job.interruption is not None:
                     endings.interrupt(job, job.interruption)
                 elif left and isinstance(trouble, NotBegun):
+                    self._books.unsend(place)
                     continue
                 else:
                     self._starts(trouble)
@@ -105,7 +111,7 @@ class Slot(threading.Thread):
             NotBegun: if it died before it began with the job.
         """
         child, job = self._ready_child(), place.job
-        if not (place.is_sent or self._may_begin(place)):
+        if not self._may_begin(place):
             return
         try:
             answer = child.run((job.alias, job.operation_id, job.number, job.operation.operator_id))

@@ -1,5 +1,6 @@
 """What ends an operator's sleep early."""
 
 from operator_app.wakeups.base import Wakeup
+from operator_app.wakeups.postgresql import Listener
 
-__all__ = ["Wakeup"]
+__all__ = ["Listener", "Wakeup"]

@@ -11,6 +11,7 @@ from django.db import DatabaseError, OperationalError
 
 from operator_app import clock
 from operator_app.duties import Heartbeat
+from operator_app.duties.base import Duty
 from operator_app.models import OperatorProcess
 from tests.processes import poll
 
@@ -180,3 +181,22 @@ def test_an_unexpected_error_does_not_end_the_beat(
     assert failed.wait(10)
     poll(lambda: OperatorProcess.objects.get().heartbeat_at > first.heartbeat_at, 5, "a beat")
     assert "who would have thought" in caplog.text
+
+
+def test_a_call_to_look(settings: Any) -> None:
+    """What it watches is looked at when somebody calls, not only when its time has come."""
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 1000, "timeout": 3000}}
+    looks: list[int] = []
+
+    class Patient(Duty):
+        def run(self) -> float:
+            looks.append(1)
+            return 1000
+
+    heartbeat = Heartbeat("default", queues=[], capacity=1, watch=Patient())
+    heartbeat.start()
+    poll(lambda: len(looks) == 1, 10, "the first look")
+    heartbeat.look()
+    poll(lambda: len(looks) == 2, 10, "the look that was called for")
+    heartbeat.stop()
+    assert not heartbeat._thread.is_alive()

@@ -8,6 +8,7 @@ import pytest
 
 from operator_app import clock
 from operator_app.duties import Watch
+from operator_app.duties.watch import WATCHING
 from operator_app.exceptions import OperationAborted, OperationTimedOut, OperatorLost
 from operator_app.models import Operation, OperationJob
 from operator_app.runners import Runner, Runners
@@ -76,7 +77,7 @@ def job(runner: Running, claim: Claim) -> OperationJob:
 def test_nothing_runs(watch: Watch) -> None:
     """Nothing to look at: no query."""
     with queries() as made:
-        assert watch.run() == 1
+        assert watch.run() == WATCHING
     assert made == []
 
 

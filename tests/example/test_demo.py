@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -50,6 +51,11 @@ def test_the_demo_ends_by_itself_and_everything_became_what_it_should(tmp_path: 
     assert "the basket is already paid" in table
     assert "ZeroDivisionError" in table
     assert "exit code 0" in done.stdout
+    assert "asked to abort: Changed(abort_requested=2)" in done.stdout
+    changed = done.stdout.partition("What changed in the shop")[2]
+    for chore in ("CountShelves", "WatchAuction"):
+        assert re.search(rf"✓ {chore} was aborted \d\.\d s after it was asked to abort", changed)
+    assert "ArrangeWindow was killed with its process: OperationTimedOut: ran " in changed
     assert "kill -9" in done.stdout and "Rescued after" in done.stdout
     assert "make serve" in done.stdout
     assert "✗" not in done.stdout

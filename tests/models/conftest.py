@@ -57,4 +57,4 @@ def gone_kind(db: None) -> Iterator[ContentType]:
 @pytest.fixture
 def eager_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every call of `progress()` write."""
-    monkeypatch.setattr("operator_app.models.job.PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr("operator_app.models.progress.INTERVAL", 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -520,6 +521,53 @@ def test_a_coroutine_may_stop_and_knows_its_job(monkeypatch: pytest.MonkeyPatch)
     AsyncNote.dispatch()
     (job,) = run_due()
     assert seen == [1] and job.ending == Stopped("later", delay=3)
+
+
+@pytest.mark.parametrize("how", ["run_due", "dispatch_now"])
+@pytest.mark.usefixtures("eager_progress")
+def test_a_coroutine_tells_its_progress(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """It does not wait for the database; others can read it at its next await, in the transaction
+    of the test, and the last values are kept."""
+    seen: list[float | None] = []
+
+    async def count(self: AsyncNote) -> None:
+        for step in (1, 2, 3):
+            self.progress(step, 3, f"step {step}")
+            if step < 3:
+                await AsyncNote.all_objects.acount()
+                seen.append((await OperationJob.objects.aget()).progress_done)
+
+    monkeypatch.setattr(AsyncNote, "run", count)
+    if how == "run_due":
+        AsyncNote.dispatch()
+        run_due()
+    else:
+        AsyncNote.dispatch_now()
+    row = OperationJob.objects.get()
+    assert seen == [1, 2] and row.outcome == "finished"
+    assert (row.progress_done, row.progress_total, row.progress_message) == (3, 3, "step 3")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no groups")
+def test_a_group_of_tasks_may_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an operator's loop, too; a group with a real error is a failure."""
+
+    async def stop(self: AsyncNote) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(60))
+            tasks.create_task(child(self))
+
+    async def child(operation: AsyncNote) -> None:
+        if operation.text == "fail":
+            raise LookupError("no such customer")
+        operation.stop("later", delay=3)
+
+    monkeypatch.setattr(AsyncNote, "run", stop)
+    AsyncNote.dispatch()
+    AsyncNote.dispatch(text="fail")
+    stopped, failed = run_due()
+    assert stopped.ending == Stopped("later", delay=3)
+    assert isinstance(failed.ending, Retried) and "no such customer" in failed.traceback
 
 
 def test_a_coroutine_behind_a_decorator_is_run(monkeypatch: pytest.MonkeyPatch) -> None:

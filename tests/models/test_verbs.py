@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from operator_app import clock
@@ -121,6 +121,60 @@ def test_cancel_with_delete_leaves_what_runs(operator: OperatorProcess) -> None:
     assert (changed.deleted, changed.left) == (1, 1)
     assert not Operation.all_objects.filter(pk=waits.pk).exists()
     assert stored(started).started_run_at
+
+
+def test_abort_asks_what_is_claimed(operator: OperatorProcess) -> None:
+    """It writes the wish and its reason, and no other column; what is not claimed is left."""
+    running = Sweep.dispatch()
+    claimed_job(running, operator)
+    pending, over = Sweep.dispatch(), Sweep.dispatch()
+    Operation.all_objects.filter(pk=over.pk).cancel()
+    before = {each.pk: columns(each) for each in (running, pending, over)}
+    changed = Operation.all_objects.all().abort("wrong customer")
+    assert (changed, changed.abort_requested, changed.left) == (1, 1, 2)
+    after = columns(running)
+    assert set(changed_columns(before[running.pk], after)) == {"abort_requested_at", "reason"}
+    assert after["reason"] == "wrong customer"
+    assert columns(pending) == before[pending.pk] and columns(over) == before[over.pk]
+
+
+def test_the_first_wish_stands(operator: OperatorProcess) -> None:
+    """Asking again changes nothing, and says so."""
+    operation = Sweep.dispatch()
+    claimed_job(operation, operator)
+    assert Operation.objects.all().abort("first") == 1
+    before = columns(operation)
+    changed = Operation.objects.all().abort("second")
+    assert (changed, changed.left) == (0, 1)
+    assert columns(operation) == before
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_cancel_with_abort(operator: OperatorProcess, delete: bool) -> None:
+    """What is pending is cancelled or deleted, what is claimed is asked to end."""
+    running = Sweep.dispatch()
+    claimed_job(running, operator)
+    pending = Sweep.dispatch()
+    changed = Operation.objects.all().cancel("enough", abort=True, delete=delete)
+    assert (changed, changed.abort_requested, changed.left) == (2, 1, 0)
+    assert changed.deleted == int(delete) and changed.cancelled == int(not delete)
+    assert stored(running).abort_requested_at is not None
+    assert Operation.all_objects.filter(pk=pending.pk).exists() is not delete
+
+
+def test_cancel_by_id(operator: OperatorProcess) -> None:
+    """One, if it is there."""
+    one, other = Sweep.dispatch(), Sweep.dispatch()
+    assert Operation.objects.cancel_by_id(one.pk, "enough") == 1
+    assert stored(one).reason == "enough" and stored(other).state == "due"
+    assert Operation.objects.cancel_by_id(one.pk) == 0
+    assert Operation.objects.cancel_by_id(999_999_999) == 0
+    claimed_job(other, operator)
+    assert Operation.objects.cancel_by_id(other.pk) == 0
+    assert Operation.objects.cancel_by_id(other.pk, abort=True).abort_requested == 1
+    third = Sweep.dispatch()
+    assert Operation.objects.filter(pk=one.pk).cancel_by_id(third.pk) == 0
+    assert Operation.objects.cancel_by_id(third.pk, delete=True).deleted == 1
 
 
 def test_a_long_or_odd_reason_is_stored() -> None:
@@ -330,14 +384,21 @@ def test_every_queryset_can_choose(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_sets_are_changed_in_chunks_of_the_common_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One SELECT, and one UPDATE for each chunk, whatever the selector joins."""
+    """One SELECT, and one UPDATE for each chunk, whatever the selector joins. Where rows can be
+    locked, each chunk is, by id, before it is changed.
+    """
     monkeypatch.setattr(verbs, "CHUNK", 4)
     LongNote.schedule_many([LongNote(should_run_at=clock.now(), body="b") for _ in range(10)])
     with queries("UPDATE") as updates, queries("SELECT") as selects:
         assert LongNote.objects.filter(body="b").order_by("?").cancel() == 10
-    assert len(updates) == 3 and len(selects) == 1
+    assert len(updates) == 3
     assert all("longnote" not in statement.lower() for statement in updates)
-    assert all("started_run_at" in statement for statement in updates)
+    locks = [statement for statement in selects if " FOR " in statement]
+    assert all("ORDER BY" in statement for statement in locks)
+    assert len(locks) == (0 if connection.vendor == "sqlite" else 3)
+    # Where the state is not in the UPDATE, it was asked for under the lock.
+    guards = [statement for statement in updates + selects[1:] if "started_run_at" in statement]
+    assert len(guards) == 3 and len(selects) == 1 + len(locks) + 3 * (connection.vendor == "mysql")
 
 
 def test_the_async_twins_do_the_same() -> None:
@@ -365,7 +426,7 @@ def test_the_async_twins_do_the_same() -> None:
 def test_cancel_racing_with_claims_says_what_happened(make_operator: Make, delete: bool) -> None:
     """Each operation is either cancelled and never claimed, or claimed and not cancelled."""
     operator, total = make_operator(), 0
-    for _ in range(15):
+    for _ in range(25):
         Note.schedule_many([Note(should_run_at=clock.now()) for _ in range(40)])
         claiming = Thread(lambda: [row.pk for row in claim_all(operator, limit=25)])
         cancelling = Thread(lambda: Operation.objects.all().cancel(delete=delete))
@@ -378,7 +439,28 @@ def test_cancel_racing_with_claims_says_what_happened(make_operator: Make, delet
         assert Note._base_manager.count() == rows.count()
         total += changed
         rows.all().delete()
-    assert total >= 15 * 15
+    assert total >= 25 * 15
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancel_and_abort_racing_with_claims_miss_nothing(make_operator: Make) -> None:
+    """Each is cancelled and never claimed, or claimed and asked to end: none is in neither."""
+    operator, total = make_operator(), 0
+    for _ in range(25):
+        Note.schedule_many([Note(should_run_at=clock.now()) for _ in range(40)])
+        claiming = Thread(lambda: [row.pk for row in claim_all(operator, limit=25)])
+        cancelling = Thread(lambda: Operation.objects.all().cancel("enough", abort=True))
+        claimed, changed = claiming.result(), cancelling.result()
+        rows = Operation.all_objects
+        assert changed.cancelled == rows.filter(cancelled_at__isnull=False, attempts=0).count()
+        asked = rows.started().filter(abort_requested_at__isnull=False).count()
+        assert changed.abort_requested == asked
+        assert changed.cancelled + len(claimed) == 40
+        # Claimed after the verb had looked is claimed after it had returned.
+        assert rows.started().count() == len(claimed)
+        total += changed.cancelled
+        rows.all().delete()
+    assert total >= 25 * 15
 
 
 @pytest.mark.django_db(transaction=True)

@@ -25,7 +25,7 @@ from tests.models.tools import stored
 from tests.processes import poll
 from tests.runners.conftest import Collected
 from tests.runners.support import begun, children, is_alive, open_files, pids, record
-from tests.work.models import Deed, Entry
+from tests.work.models import Deed, Entry, ShortDeedInChild
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -160,6 +160,32 @@ def test_a_child_that_dies_before_it_begins_is_no_crash(
     errors = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert len(errors) == (0 if times == 1 else 1)
     assert all("SIGKILL" in error for error in errors)
+
+
+def test_the_start_of_another_child_costs_no_time(
+    *,
+    runner: ProcessRunner,
+    collected: Collected,
+    claimed: Claimed,
+    monkeypatch: Any,
+) -> None:
+    """The child dies before it has begun: the timeout is counted anew, from when the next can."""
+    run, times = Child.run, []
+
+    def kill_first(child: Child, claim: Any) -> Any:
+        times.append(Operation.all_objects.get().times_out_at)
+        if len(times) == 1:
+            child.kill()
+        return run(child, claim)
+
+    monkeypatch.setattr(Child, "run", kill_first)
+    job = claimed(ShortDeedInChild.dispatch())
+    runner.submit(job)
+    assert collected.wait(1) is job
+    assert isinstance(job.ending, Finished)
+    first, second = times
+    assert second > first and job.operation.times_out_at == second
+    assert not job.ran_apart
 
 
 def test_nothing_is_left_of_children(run: Claimed, runner: ProcessRunner) -> None:

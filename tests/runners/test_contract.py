@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from operator_app.runners import InlineRunner, Runner, ThreadRunner
+from operator_app.runners import AsyncRunner, InlineRunner, Runner, ThreadRunner
 from tests.processes import poll
 
 # Between jobs the runners look after whatever connections their thread has open.
@@ -17,11 +18,14 @@ pytestmark = pytest.mark.django_db
 
 PATIENCE = 10
 
+Make = Callable[[int, "Done"], Runner]
+
 
 class Job:
     """Stands in for an `OperationJob`: calls `work`, and has ended."""
 
     error: BaseException | None = None
+    interruption: BaseException | None = None
     outcome: str | None = None
 
     def __init__(self, work: Callable[[], object] = lambda: None) -> None:
@@ -36,6 +40,21 @@ class Job:
         self.runs += 1
         self.ran_in = threading.current_thread()
         self.work()
+        self.outcome = "finished"
+
+    def prepare(self) -> bool:
+        return self.begin()
+
+    async def arun(self) -> None:
+        self.runs += 1
+        self.ran_in = threading.current_thread()
+        await self.awork()
+
+    async def awork(self) -> None:
+        self.work()
+
+    def conclude(self, error: BaseException | None) -> None:
+        assert error is None
         self.outcome = "finished"
 
     def end_as(self, outcome: Any) -> None:
@@ -53,6 +72,11 @@ class Held(Job):
         self.begun.set()
         assert self.let_go.wait(PATIENCE), "nobody let go"
 
+    async def awork(self) -> None:
+        self.begun.set()
+        while not self.let_go.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
 
 class Done(list[Job]):
     """Collects what a runner is done with."""
@@ -66,10 +90,21 @@ def done() -> Done:
     return Done()
 
 
-@pytest.fixture(params=["inline", "threads"])
+def threads(count: int, done: Done) -> ThreadRunner:
+    return ThreadRunner(count, done.append)
+
+
+def tasks(count: int, done: Done) -> AsyncRunner:
+    return AsyncRunner(count, done.append)
+
+
+@pytest.fixture(params=["inline", "threads", "asyncio"])
 def runner(request: pytest.FixtureRequest, done: Done) -> Iterator[Runner]:
-    """Either runner, closed after the test."""
-    runner = InlineRunner(done.append) if request.param == "inline" else threads(2, done)
+    """Each runner, closed after the test."""
+    if request.param == "inline":
+        runner: Runner = InlineRunner(done.append)
+    else:
+        runner = threads(2, done) if request.param == "threads" else tasks(2, done)
     yield runner
     runner.close()
 
@@ -88,16 +123,19 @@ def held() -> Iterator[Callable[[], Held]]:
         job.let_go.set()
 
 
+@pytest.fixture(params=[threads, tasks])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes a runner of so many threads, or tasks."""
+    maker: Make = request.param
+    return maker
+
+
 @pytest.fixture
-def pool(done: Done) -> Iterator[ThreadRunner]:
-    """A runner of two threads."""
-    runner = threads(2, done)
+def pool(make: Make, done: Done) -> Iterator[Runner]:
+    """A runner of two threads, or two tasks."""
+    runner = make(2, done)
     yield runner
     runner.close()
-
-
-def threads(count: int, done: Done) -> ThreadRunner:
-    return ThreadRunner(count, done.append)
 
 
 def begin(runner: Runner, *jobs: Held) -> None:
@@ -108,8 +146,8 @@ def begin(runner: Runner, *jobs: Held) -> None:
         assert job.begun.wait(PATIENCE), "it was not begun"
 
 
-class TestBoth:
-    """What inline and threads have in common."""
+class TestAll:
+    """What inline, threads and tasks have in common."""
 
     def test_each_job_is_run_once_and_done_once(self, runner: Runner, done: Done) -> None:
         """Every submitted job is run once, and `done` gets each of them once, ended."""
@@ -190,13 +228,13 @@ class TestInline:
         assert done == [job]
 
 
-class TestThreads:
-    """Jobs in a pool of threads."""
+class TestSeveral:
+    """Jobs beside each other, in threads or tasks."""
 
     def test_jobs_run_beside_each_other(
-        self, pool: ThreadRunner, done: Done, held: Callable[[], Held]
+        self, pool: Runner, done: Done, held: Callable[[], Held]
     ) -> None:
-        """As many jobs run at once as there are threads, none in the caller's."""
+        """Several jobs run at once, in threads of their own or all in one, none in the caller's."""
         first, second = held(), held()
         begin(pool, first, second)
         assert pool.free == 0
@@ -208,16 +246,17 @@ class TestThreads:
         first.let_go.set()
         done.wait(2)
         assert threading.current_thread() not in {first.ran_in, second.ran_in}
-        assert first.ran_in is not second.ran_in
+        assert (first.ran_in is second.ran_in) == isinstance(pool, AsyncRunner)
 
-    def test_free_counts_what_waits(self, pool: ThreadRunner, held: Callable[[], Held]) -> None:
+    def test_free_counts_what_waits(self, pool: Runner, held: Callable[[], Held]) -> None:
         """A job takes its slot at submission, not only when a thread has begun it."""
         begin(pool, held(), held())
         pool.submit(Job())
         assert pool.free == 0
 
-    def test_take_back(self, pool: ThreadRunner, done: Done, held: Callable[[], Held]) -> None:
+    def test_take_back(self, done: Done, held: Callable[[], Held]) -> None:
         """take_back() returns the jobs that wait; they are never run, and `done` never has them."""
+        pool = threads(2, done)
         running = [held(), held()]
         begin(pool, *running)
         waiting = [Job() for _ in range(3)]
@@ -233,8 +272,9 @@ class TestThreads:
         done.wait(3)
         assert [job.runs for job in waiting] == [0, 0, 0]
         assert {id(job) for job in done} == {id(job) for job in [*running, last]}
+        pool.close()
 
-    def test_abandon(self, pool: ThreadRunner, done: Done, held: Callable[[], Held]) -> None:
+    def test_abandon(self, pool: Runner, done: Done, held: Callable[[], Held]) -> None:
         """abandon() returns the jobs that run; `done` is not called when they end after all."""
         running = [held(), held()]
         begin(pool, *running)
@@ -248,10 +288,10 @@ class TestThreads:
         done.wait(1)
         assert done == [last]
 
-    def test_close_waits_for_no_job(self, held: Callable[[], Held], done: Done) -> None:
+    def test_close_waits_for_no_job(self, make: Make, held: Callable[[], Held], done: Done) -> None:
         """close() returns at once while jobs run, abandoned or not; then their threads end."""
         for abandoned in (False, True):
-            runner = threads(2, done)
+            runner = make(2, done)
             job = held()
             begin(runner, job)
             if abandoned:
@@ -268,22 +308,23 @@ class TestThreads:
             assert not thread.is_alive()
             assert not waited, f"close() waited for a job, abandoned: {abandoned}"
 
-    def test_close_ends_the_threads(self, done: Done) -> None:
+    def test_close_ends_the_threads(self, make: Make, done: Done) -> None:
         """After close() of an idle runner none of its threads lives."""
         before = set(threading.enumerate())
-        runner = threads(3, done)
-        started = set(threading.enumerate()) - before
-        assert len(started) == 3
-        assert all(thread.daemon for thread in started)
+        runner = make(3, done)
         runner.submit(Job())
         done.wait(1)
         poll(lambda: runner.is_idle, PATIENCE)
+        started = set(threading.enumerate()) - before
+        # The helpers and the loop's own, however many tasks there may be.
+        assert len(started) == (3 if make is threads else 5)
+        assert all(thread.daemon for thread in started)
         runner.close()
         assert not any(thread.is_alive() for thread in started)
 
     @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), RuntimeError("engine")])
     def test_an_error_of_the_engine_costs_neither_thread_nor_slot(
-        self, error: BaseException, done: Done, caplog: pytest.LogCaptureFixture
+        self, make: Make, error: BaseException, done: Done, caplog: pytest.LogCaptureFixture
     ) -> None:
         """If running a job raises in the engine itself, the thread lives on, the slot is free
         again, and the error is in the log."""
@@ -291,7 +332,7 @@ class TestThreads:
         def fail() -> None:
             raise error
 
-        runner = threads(1, done)
+        runner = make(1, done)
         try:
             runner.submit(Job(fail))
             healthy = Job()
@@ -303,9 +344,9 @@ class TestThreads:
         finally:
             runner.close()
 
-    def test_work_that_raises_costs_no_thread(self, done: Done) -> None:
+    def test_work_that_raises_costs_no_thread(self, make: Make, done: Done) -> None:
         """A piece of work that raises, SystemExit included, does not end the thread it ran on."""
-        runner = threads(1, done)
+        runner = make(1, done)
         try:
             runner.call(lambda: sys.exit(3))
             assert not runner.take_back()
@@ -315,9 +356,7 @@ class TestThreads:
         finally:
             runner.close()
 
-    def test_a_call_under_way_is_not_idle(
-        self, pool: ThreadRunner, held: Callable[[], Held]
-    ) -> None:
+    def test_a_call_under_way_is_not_idle(self, pool: Runner, held: Callable[[], Held]) -> None:
         """A hook that is running keeps the runner from being idle, but takes no slot."""
         work = held()
         pool.call(work.work)

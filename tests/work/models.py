@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import logging
 import os
@@ -11,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
 from django.db import models
 
 from operator_app import Policy
@@ -31,6 +33,11 @@ class Entry(models.Model):
     def write(cls, operation: Operation, line: str = "") -> None:
         """Add a line: one INSERT."""
         cls.objects.create(operation_number=operation.pk, line=line, written_at=time.time())
+
+    @classmethod
+    async def awrite(cls, operation: Operation, line: str = "") -> None:
+        """Do the same in a coroutine."""
+        await sync_to_async(cls.write)(operation, line)
 
 
 class Tick(Operation):
@@ -151,6 +158,94 @@ class HoldInline(Hold):
         proxy = True
 
     policy = Policy(runner="inline")
+
+
+class AsyncHold(Hold):
+    """The same on the event loop. The gate is looked at, and the ledger written, as async code can.
+
+    The gate's name may say what it does when it is cancelled: "swallow", "shield" or "fail".
+    """
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(max_attempts=3, backoff=[0.05])
+
+    async def run(self) -> None:
+        """Write "begun", wait, write "ended"; or "cancelled" if that comes first."""
+        await Entry.awrite(self, "begun")
+        try:
+            if self.gate.stem == "shield":
+                await asyncio.shield(self.section())
+            else:
+                await self.wait(self.gate)
+        except asyncio.CancelledError:
+            await Entry.awrite(self, "cancelled")
+            if self.gate.stem == "fail":
+                raise LookupError("no such customer") from None
+            if self.gate.stem == "swallow":
+                return
+            raise
+        await Entry.awrite(self, "ended")
+
+    @property
+    def gate(self) -> Path:
+        """The file that is waited for."""
+        return Path(self.path)
+
+    async def section(self) -> None:
+        """Write "shielded" once the gate is open."""
+        await self.wait(self.gate)
+        await Entry.awrite(self, "shielded")
+
+    async def wait(self, gate: Path) -> None:
+        """Wait until the test makes this file."""
+        deadline = time.monotonic() + PATIENCE
+        while not gate.exists():  # noqa: ASYNC240
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{gate} did not appear")
+            await asyncio.sleep(0.01)
+
+
+class AsyncPatient(AsyncHold):
+    """The same with a timeout."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(timeout=0.5, max_attempts=2, backoff=[0.05])
+
+
+class AsyncHoldAside(AsyncHold):
+    """The same without the database: its ledger is a file beside the gate."""
+
+    class Meta:
+        proxy = True
+
+    async def run(self) -> None:
+        """Write "begun", wait, write "ended"."""
+        self.note("begun")
+        await self.wait(self.gate)
+        self.note("ended")
+
+    def note(self, line: str) -> None:
+        """Add a line."""
+        with self.gate.with_suffix(".ledger").open("a") as ledger:
+            print(self.pk, line, file=ledger)
+
+
+class AsyncBlocker(Hold):
+    """Keeps the event loop from all others until the test makes the file `path`."""
+
+    class Meta:
+        proxy = True
+
+    async def run(self) -> None:
+        """Do what no coroutine should."""
+        gate, deadline = Path(self.path), time.monotonic() + PATIENCE
+        await Entry.awrite(self, "begun")
+        while not gate.exists() and time.monotonic() < deadline:  # noqa: ASYNC240
+            time.sleep(0.01)  # noqa: ASYNC251
 
 
 class Broken(Operation):
@@ -430,3 +525,126 @@ class LeftDeed(Deed):
         proxy = True
 
     policy = Policy(on_stuck="leave")
+
+
+class HoldInChild(Hold):
+    """The same in a child process, with its process id and progress shown."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="processes", max_attempts=2, backoff=[0.05])
+
+    def run(self) -> None:
+        """Write in which process; then as before."""
+        Entry.write(self, str(os.getpid()))
+        self.progress(1, 2, "holding")
+        super().run()
+
+
+class Crunch(HoldInChild):
+    """Keeps a core busy until the test makes the file `path`."""
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Write in which process, work, write "ended"."""
+        Entry.write(self, str(os.getpid()))
+        self.progress(1, 2, "crunching")
+        gate, deadline = Path(self.path), time.monotonic() + PATIENCE
+        while not gate.exists() and time.monotonic() < deadline:
+            sum(number * number for number in range(100_000))
+        self.job.meta["crunched"] = True
+        logging.getLogger("crunch").warning("crunched")
+        Entry.write(self, "ended")
+
+
+def ask_it(error: BaseException, operation: Operation) -> float | None:
+    """Be a backoff that needs its operation."""
+    return 0.05 if operation.path else None  # type: ignore[attr-defined]
+
+
+class ShortCrunch(Crunch):
+    """The same, for half a second."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(timeout=0.5, backoff=ask_it)
+
+
+class Brood(HoldInChild):
+    """Starts a program, and holds."""
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Write the program's process id; then as before."""
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as program:
+            Entry.write(self, f"program {program.pid}")
+            super().run()
+            program.kill()
+
+
+class ShortDeedInChild(Deed):
+    """Does so in a child process, within half a second."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="processes", timeout=0.5)
+
+
+class DeedInChild(Deed):
+    """Does so in a child process."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="processes")
+
+
+class ShortHoldInChild(HoldInChild):
+    """Has a timeout, and does not look."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(timeout=0.5)
+
+
+class PoliteInline(Polite):
+    """Looks whether it is to end, in the operator's main thread."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="inline")
+
+
+class PatientInline(Patient):
+    """The same with a timeout."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(runner="inline")
+
+
+class Sulky(Hold):
+    """Fails when it is asked to end."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(max_attempts=5, backoff=[0.01])
+
+    def run(self) -> None:
+        """Write "begun", wait to be asked, fail."""
+        Entry.write(self, "begun")
+        deadline = time.monotonic() + PATIENCE
+        while not self.should_abort() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise LookupError("no such customer")

@@ -1,23 +1,28 @@
 """What the shop has, and what it does."""
 
 from .operations import (
+    ArrangeWindow,
     AskDelivery,
     ComputeMargin,
+    CountShelves,
     FetchRate,
     ImportCatalogue,
     RankUp,
     RemindBasket,
     SweepBaskets,
     UpdateStock,
+    WatchAuction,
     WelcomeMail,
 )
 from .things import Basket, Book, Customer, ExchangeRate
 
 __all__ = [
+    "ArrangeWindow",
     "AskDelivery",
     "Basket",
     "Book",
     "ComputeMargin",
+    "CountShelves",
     "Customer",
     "ExchangeRate",
     "FetchRate",
@@ -26,5 +31,6 @@ __all__ = [
     "RemindBasket",
     "SweepBaskets",
     "UpdateStock",
+    "WatchAuction",
     "WelcomeMail",
 ]

@@ -7,6 +7,9 @@ UpdateStock               raises, is retried, finishes
 ComputeMargin             raises until its attempts are used up, and fails
 ImportCatalogue           reports its progress
 AskDelivery               has an `async def run`
+CountShelves              looks whether it is to abort, and does
+WatchAuction              is async, and aborted where it waits
+ArrangeWindow             takes too long, and is killed with its process
 SweepBaskets              needs no columns, so it is a proxy without a table
 """
 
@@ -15,6 +18,7 @@ import csv
 import time
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise, permutations
 from pathlib import Path
 
 from django.conf import settings
@@ -29,6 +33,7 @@ from ..partners import WHOLESALERS, PartnerDown, ask
 from .things import Basket, Book, Customer, ExchangeRate
 
 DATA = Path(__file__).resolve().parent.parent / "data"
+SHELVES = LAST_BID = 300
 BREATH = 0.005
 """Seconds between two rows of an import, in which customers get at the database."""
 
@@ -199,6 +204,68 @@ class AskDelivery(Operation):
         )
         soonest = min(answer["days"] for answer in answers)
         await Book.objects.filter(pk=self.book_id).aupdate(delivery_days=soonest)
+
+
+class CountShelves(Operation):
+    """Count the books, shelf by shelf, for half a minute; unless there is something better to do.
+
+    A thread cannot be ended from outside, so it asks before each shelf whether it is to end.
+    """
+
+    policy = Policy(queue="chores")
+
+    class Meta:
+        proxy = True
+        verbose_name_plural = "count shelves"
+
+    def run(self) -> None:
+        for shelf in range(1, SHELVES + 1):
+            self.raise_if_aborted()
+            self.progress(shelf, SHELVES, f"shelf {shelf}")
+            time.sleep(0.1)
+
+
+class WatchAuction(Operation):
+    """Follow an auction for half a minute, and note how many bids there were.
+
+    On the event loop an abort is a cancellation: it is raised at the `await`, and `finally` is the
+    place to leave in good order.
+    """
+
+    bids = models.PositiveIntegerField(default=0, editable=False)
+
+    policy = Policy(queue="partners")
+
+    async def run(self) -> None:
+        try:
+            while self.bids < LAST_BID:
+                await asyncio.sleep(0.1)
+                self.bids += 1
+        finally:
+            await self.asave(update_fields=["bids"])
+
+
+class ArrangeWindow(Operation):
+    """Find the best order for thirteen books in the shop window: there are six billion orders.
+
+    It computes and never looks up, so it has a process of its own, which can be killed.
+    """
+
+    policy = Policy(queue="chores", runner="processes", timeout=1, max_attempts=1)
+
+    class Meta:
+        proxy = True
+        verbose_name_plural = "arrange window"
+
+    def run(self) -> None:
+        prices = list(Book.objects.order_by("sku").values_list("price_cents", flat=True)[:13])
+        smoothest = min(permutations(prices), key=jumps)
+        self.job.meta["window"] = smoothest
+
+
+def jumps(prices: tuple[int, ...]) -> int:
+    """Return how far the prices of neighbours are apart, all in all."""
+    return sum(abs(one - other) for one, other in pairwise(prices))
 
 
 class SweepBaskets(Operation):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -73,6 +74,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the operator."""
+        if multiprocessing.parent_process() is not None:
+            raise CommandError(
+                "This is a child process of an operator, which has imported the script that it was "
+                "started with. Put what that does, call_command() or execute_from_command_line(), "
+                'below `if __name__ == "__main__":`, as Django\'s own manage.py has it.'
+            )
         if options["database"] not in connections:
             known = ", ".join(connections)
             raise CommandError(f"There is no database {options['database']!r} (known: {known}).")

@@ -72,8 +72,11 @@ class Demo:
             display.Board(self.console) as board,
         ):
             deadline = time.monotonic() + DEADLINE
+            called_off = ""
             while not watch.all_ended(steps):
                 board.show(watch.glimpses(steps))
+                if not called_off and (called_off := scenario.call_off()):
+                    board.console.print(f"  {called_off}", soft_wrap=True)
                 if operator.poll() is not None:
                     self.problems.append(f"The operator ended with code {operator.returncode}.")
                     return
