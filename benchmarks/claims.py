@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
-from tests.databases import Found, look
+from benchmarks import runs
 
 QUEUES = ["default", "mail", "ranks", "reports", "chores"]
 PRIORITIES = [-3, 0, 1, 5]
@@ -41,36 +40,21 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each sort")
     parser.add_argument("--database", action="append", help="only this one; may be repeated")
     options = parser.parse_args()
-    if os.environ.get("OPERATOR_BENCH_CHILD"):
+    if runs.is_child():
         return measure(options.rows)
-    failed = 0
-    for entry in look():
-        wanted = not options.database or entry.name in options.database
-        if not isinstance(entry, Found) or not wanted:
-            continue
-        print(f"\n{entry.name}: {entry.server}, {options.rows:,} rows of each sort", flush=True)
-        environment = {
-            "OPERATOR_TEST_DATABASE": entry.name,
-            "OPERATOR_BENCH_CHILD": "1",
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-        }
-        command = [sys.executable, "-m", "benchmarks.claims", "--rows", str(options.rows)]
-        done = subprocess.run(command, env=os.environ | environment, check=False)
-        failed = failed or done.returncode
-    return failed
+    return runs.on_each_database(
+        "benchmarks.claims",
+        options.database,
+        f"{options.rows:,} rows of each sort",
+        f"--rows={options.rows}",
+    )
 
 
 def measure(rows: int) -> int:
     """Fill the table step by step, and measure after each; return 1 if it was not flat."""
-    import django
+    with runs.database():
+        from operator_app import clock
 
-    django.setup()
-    from django.db import connection
-
-    from operator_app import clock
-
-    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-    try:
         now = clock.now()
         print(f"  {'':28}{'lanes':>10}{'':>8}{'claim':>10}{'':>8}")
         baseline: tuple[float, float] | None = None
@@ -89,8 +73,6 @@ def measure(rows: int) -> int:
             print(f"  {title:28}{''.join(cells)}", flush=True)
         print(f"  at most {worst:.2f}x: {'flat' if worst <= FLAT else 'NOT flat'}")
         return int(worst > FLAT)
-    finally:
-        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
 
 
 def steps(rows: int, now: datetime) -> Iterator[tuple[str, Iterator[datetime], dict[str, Any]]]:

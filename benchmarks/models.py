@@ -1,0 +1,55 @@
+"""Operations that go on until they are aborted: one for each way to be so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from operator_app import Policy
+from operator_app.models import Operation
+
+LOOK = 0.01
+"""Seconds between two looks of the thread."""
+
+
+class Looking(Operation):
+    """Is on a thread, and looks a hundred times a second."""
+
+    policy = Policy(queue="aborts")
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Look until it is to end."""
+        while not self.should_abort():
+            time.sleep(LOOK)
+        self.raise_if_aborted()
+
+
+class Waiting(Operation):
+    """Is on the event loop, and waits."""
+
+    policy = Policy(queue="aborts")
+
+    class Meta:
+        proxy = True
+
+    async def run(self) -> None:
+        """Wait for what never comes."""
+        await asyncio.Event().wait()
+
+
+class Computing(Operation):
+    """Is in a process of its own, and neither looks nor waits."""
+
+    policy = Policy(queue="aborts", runner="processes")
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Compute."""
+        number = 0
+        while True:
+            number += 1

@@ -1,0 +1,59 @@
+"""Runs a benchmark on each database that is found, in a process and a database of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tests.databases import Found, look
+
+CHILD = "OPERATOR_BENCH_CHILD"
+
+
+def is_child() -> bool:
+    """Whether this process is to measure: the database is chosen, and settings are."""
+    return CHILD in os.environ
+
+
+def on_each_database(module: str, names: Sequence[str] | None, about: str, *arguments: str) -> int:
+    """Run a module once for each database, or those of these names; return 1 if one run failed.
+
+    Args:
+        module: where `is_child()` is asked.
+        names: of databases; None for all.
+        about: what is measured, for the headline.
+        arguments: for the module.
+    """
+    failed = 0
+    for entry in look():
+        if not isinstance(entry, Found) or (names and entry.name not in names):
+            continue
+        print(f"\n{entry.name}: {entry.server}, {about}", flush=True)
+        environment = {
+            "OPERATOR_TEST_DATABASE": entry.name,
+            CHILD: "1",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+        }
+        command = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(command, env=os.environ | environment, check=False)
+        failed = failed or done.returncode
+    return failed
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """Have an empty database while the block runs, and drop it; yields its name."""
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    name = str(connection.settings_dict["NAME"])
+    try:
+        yield name
+    finally:
+        connection.creation.destroy_test_db(name, verbosity=0)
