@@ -5,7 +5,7 @@ SQLite, on a file, is always there. PostgreSQL and MariaDB or MySQL are used whe
 
     OPERATOR_TEST_DATABASE  only these, comma-separated: sqlite,postgresql,mariadb,mysql
     OPERATOR_TEST_REQUIRE   these must be there: a missing one is a failure, not an omission
-    OPERATOR_TEST_WORKERS   pytest-xdist workers (2)
+    OPERATOR_TEST_WORKERS   pytest-xdist workers (two for each core: tests wait more than they work)
     OPERATOR_TEST_USE_TZ    0 runs everything with USE_TZ=False
     OPERATOR_TEST_QUICK     1 leaves out tests/chaos and tests/outages, a third of the time, unless
                             a path is named
@@ -143,7 +143,7 @@ def _run(database: Found, arguments: list[str]) -> Result:
     environment = dict(os.environ, OPERATOR_TEST_DATABASE=database.name)
     for variable in ("OPERATOR_TEST_NAME", "OPERATOR_TEST_SLOT"):
         environment.pop(variable, None)
-    workers = os.environ.get("OPERATOR_TEST_WORKERS") or "2"
+    workers = os.environ.get("OPERATOR_TEST_WORKERS") or str(2 * (os.cpu_count() or 1))
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "counts.json"  # written by tests/conftest.py
         environment["OPERATOR_TEST_COUNTS"] = str(told)
