@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 
 from operator_app.models import OperatorProcess
 from operator_app.process import Operator
+from tests.once import once
 from tests.processes import OperatorUnderTest
 
 Start = Callable[..., OperatorUnderTest]
@@ -100,7 +101,8 @@ def test_bad_settings_are_refused(start_operator: Start, settings: Any, words: l
 
 
 # The system checks that the command runs may ask the database.
-pytestmark = pytest.mark.django_db
+# Arguments and exit codes.
+pytestmark = [pytest.mark.django_db, once]
 
 
 class Given:

@@ -27,7 +27,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from django.conf import settings
 from django.core.checks import registry
 from django.core.management import load_command_class
 
@@ -37,15 +36,12 @@ from operator_app import models as operator_models
 from operator_app.models import Operation, OperationJob, OperationQuerySet
 from operator_app.policy import BUILT_IN
 from tests.databases import ROOT
+from tests.once import once
 from tests.processes import poll
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = sorted(DOCS.rglob("*.md"))
-# These processes use a SQLite file of their own, so once is enough.
-once = pytest.mark.skipif(
-    "sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="the same on every database"
-)
 
 _FENCE = re.compile(
     r"^(?:<!-- file: (?P<comment>[^>]+?) -->\n)?"

@@ -13,11 +13,13 @@ import pytest
 
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.supervisor import _how
+from tests.once import once
 from tests.process.support import assert_nothing_left, environment, lines, wait_for_entries
 from tests.processes import OperatorUnderTest, poll
 from tests.work.models import Entry, Hold, Tick
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# On the other databases tests/chaos has parents and children.
+pytestmark = [pytest.mark.django_db(transaction=True), once]
 
 Supervise = Callable[..., OperatorUnderTest]
 

@@ -62,6 +62,8 @@ class Listener(threading.Thread):
                     delay = first
                     self._listen(connection)
             except Exception as error:
+                if self._over.is_set():
+                    break  # It was hung up.
                 log.logger.debug(
                     "Not listening to the database now: %s",
                     str(error).strip(),

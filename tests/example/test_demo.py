@@ -13,17 +13,14 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from django.conf import settings
 
 from tests.databases import ROOT
+from tests.once import once
 from tests.processes import poll
 
 pytestmark = [
     pytest.mark.process,
-    # These processes use a SQLite file of their own, so once is enough.
-    pytest.mark.skipif(
-        "sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="the same on every database"
-    ),
+    once,  # These processes use a SQLite file of their own.
 ]
 
 browser = build_opener(ProxyHandler({}))

@@ -22,12 +22,14 @@ from operator_app.runners import ProcessRunner
 from operator_app.runners.children import Child
 from tests.databases import ROOT
 from tests.models.tools import stored
+from tests.once import once
 from tests.processes import poll
 from tests.runners.conftest import Collected
 from tests.runners.support import begun, children, is_alive, open_files, pids, record
 from tests.work.models import Deed, Entry, ShortDeedInChild
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# Processes and pipes. What goes through them is in the other modules here.
+pytestmark = [pytest.mark.django_db(transaction=True), once]
 
 Claimed = Callable[[Operation], OperationJob]
 
