@@ -30,7 +30,7 @@ class Family:
 
     def __init__(self, job: OperationJob) -> None:
         self.job = job
-        self._head: asyncio.Task[BaseException | None] | None = None
+        self._head: asyncio.Task[None] | None = None
         self._members: set[asyncio.Future[Any]] = set()
 
     def __contains__(self, task: asyncio.Future[Any] | None) -> bool:
@@ -43,13 +43,20 @@ class Family:
         In a task of its own: to cancel it does not concern the engine, nor does a GeneratorExit,
         which Python raises in the outermost coroutine of a task, past all that would catch it.
         """
+        ended: list[BaseException | None] = []
+
+        async def run() -> None:
+            # Noted here: a task that somebody has asked to cancel meanwhile, as a TaskGroup does on
+            # its way out from Python 3.13 on, counts as cancelled whatever it returns.
+            ended.append(await self.job.arun())
+
         token = _current.set(self)
-        head = self._head = asyncio.create_task(self.job.arun())
+        head = self._head = asyncio.create_task(run())
         _current.reset(token)
         await asyncio.wait({head})
-        if head.cancelled():
-            return asyncio.CancelledError()
-        return head.exception() or head.result()
+        if ended:
+            return ended[0]
+        return asyncio.CancelledError() if head.cancelled() else head.exception()
 
     def stack(self) -> str:
         """Return where its tasks wait, as text."""
