@@ -218,7 +218,8 @@ def test_the_async_orm(stage: Stage) -> None:
     try:
         jobs = stage.run(*[use] * 8)
         assert [job.message for job in jobs] == [""] * 8
-        assert len(opened) == 8
+        # By identity: some versions of Django open one for a moment first, to ask for its version.
+        assert len({id(each) for each in opened}) == 8
         # The last one to be handed over had nobody beside it.
         assert open_at_the_end[-1] == 0
         assert [each for each in opened if each.connection is not None] == []
