@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,8 +14,9 @@ from django.db import connections
 from operator_app import log
 from operator_app.models import OperationJob
 from operator_app.outcomes import RELEASED_AFTER, Released
-from operator_app.runners.base import Done, Runner
+from operator_app.runners.base import Done
 from operator_app.runners.family import Family
+from operator_app.runners.local import LocalRunner
 from operator_app.runners.loop import Loop
 from operator_app.runners.threads import ThreadRunner
 
@@ -26,7 +26,7 @@ HELPERS: Final = 4
 """Threads that load operations, and write down that they begin."""
 
 
-class AsyncRunner(Runner):
+class AsyncRunner(LocalRunner):
     """Runs up to `capacity` jobs at once, each as a task of one event loop in a thread of its own.
 
     A job is prepared on one of a few threads that keep their connections. The async ORM of Django
@@ -36,37 +36,13 @@ class AsyncRunner(Runner):
 
     def __init__(self, capacity: int, done: Done) -> None:
         super().__init__(capacity, done)
-        # Reentrant: `done` may ask whether the runner is idle, and must hear that it is not yet.
-        self._lock = threading.RLock()
-        # By identity: a job that has no row yet has no hash.
-        self._waiting: dict[int, OperationJob] = {}
-        self._running: dict[int, OperationJob] = {}
         self._families: dict[int, Family] = {}
         self._loop: Loop | None = None
         self._helpers: ThreadRunner | None = None
 
-    @property
-    def free(self) -> int:
-        """The jobs that it could take at this moment."""
-        with self._lock:
-            return max(0, self.capacity - len(self._waiting) - len(self._running))
-
-    @property
-    def running(self) -> list[OperationJob]:
-        """The jobs that a helper has begun with, or the loop."""
-        with self._lock:
-            return list(self._running.values())
-
-    @property
-    def held(self) -> list[OperationJob]:
-        """The jobs that wait for a helper, or have begun."""
-        with self._lock:
-            return [*self._waiting.values(), *self._running.values()]
-
     def submit(self, job: OperationJob) -> None:
         """Hand the job to a helper, which hands it to the loop."""
-        with self._lock:
-            self._waiting[id(job)] = job
+        self._add(job)
         self.call(partial(self._prepare, job))
 
     def call(self, work: Callable[[], None]) -> None:
@@ -75,13 +51,6 @@ class AsyncRunner(Runner):
             if self._helpers is None:
                 self._helpers, self._loop = ThreadRunner(HELPERS, self.done), Loop()
         self._helpers.call(work)
-
-    def take_back(self) -> list[OperationJob]:
-        """Return the jobs that no helper has begun with."""
-        with self._lock:
-            jobs = list(self._waiting.values())
-            self._waiting.clear()
-        return jobs
 
     def interrupt(self, job: OperationJob, error: BaseException) -> None:
         """Raise `CancelledError` in the job's `run()` where it waits. One that has not been called
@@ -95,9 +64,7 @@ class AsyncRunner(Runner):
 
     def abandon(self) -> list[OperationJob]:
         """Return the jobs that are running, and forget them; what they run is cancelled."""
-        with self._lock:
-            jobs = list(self._running.values())
-            self._running.clear()
+        jobs = super().abandon()
         for job in jobs:
             self._cancel(job)
         return jobs
@@ -152,10 +119,8 @@ class AsyncRunner(Runner):
     def _prepare(self, job: OperationJob) -> None:
         """Do all that has to wait for the database before a job can run. On a helper."""
         assert self._loop is not None
-        with self._lock:
-            if self._waiting.pop(id(job), None) is None:
-                return
-            self._running[id(job)] = job
+        if not self._start(job):
+            return
         try:
             is_over = not job.prepare()
         except BaseException:
@@ -199,18 +164,6 @@ class AsyncRunner(Runner):
 
         if self._loop is not None:
             self._loop.call(cancel)
-
-    def _release(self, job: OperationJob) -> None:
-        # What run() raises is an outcome; this is an error of the engine.
-        log.logger.exception("%s could not be run; it is released.", job)
-        job.end_as(Released("the engine met an error of its own", delay=RELEASED_AFTER))
-
-    def _hand_over(self, job: OperationJob) -> None:
-        with self._lock:
-            # In one step, so that a job is at every moment either here or handed over.
-            if id(job) in self._running:
-                self.done(job)
-                del self._running[id(job)]
 
 
 async def _run(family: Family) -> None:

@@ -10,13 +10,13 @@ from operator_app import log
 from operator_app.models import OperationJob
 from operator_app.models.connections import freshen, reset, tidy
 from operator_app.models.watchdog import watching
-from operator_app.outcomes import RELEASED_AFTER, Released
-from operator_app.runners.base import Done, Runner
+from operator_app.runners.base import Done
+from operator_app.runners.local import LocalRunner
 
 Work = Callable[[], None]
 
 
-class ThreadRunner(Runner):
+class ThreadRunner(LocalRunner):
     """Runs up to `capacity` jobs at once, each in a thread that keeps its database connections.
 
     Not a `ThreadPoolExecutor`: its threads cannot close their connections at their end, and the
@@ -26,11 +26,6 @@ class ThreadRunner(Runner):
     def __init__(self, capacity: int, done: Done) -> None:
         super().__init__(capacity, done)
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        # Reentrant: `done` may ask whether the runner is idle, and must hear that it is not yet.
-        self._lock = threading.RLock()
-        # By identity: a job that has no row yet has no hash.
-        self._waiting: dict[int, OperationJob] = {}
-        self._running: dict[int, OperationJob] = {}
         self._calls = 0
         self._busy = 0
         self._threads = [
@@ -40,28 +35,9 @@ class ThreadRunner(Runner):
         for thread in self._threads:
             thread.start()
 
-    @property
-    def free(self) -> int:
-        """The threads that have nothing to do."""
-        with self._lock:
-            return max(0, self.capacity - len(self._waiting) - len(self._running))
-
-    @property
-    def running(self) -> list[OperationJob]:
-        """The jobs that threads are running."""
-        with self._lock:
-            return list(self._running.values())
-
-    @property
-    def held(self) -> list[OperationJob]:
-        """The jobs that wait for a thread or have one."""
-        with self._lock:
-            return [*self._waiting.values(), *self._running.values()]
-
     def submit(self, job: OperationJob) -> None:
         """Hand the job to a free thread."""
-        with self._lock:
-            self._waiting[id(job)] = job
+        self._add(job)
         self._work.put(lambda: self._run(job))
 
     def call(self, work: Work) -> None:
@@ -69,20 +45,6 @@ class ThreadRunner(Runner):
         with self._lock:
             self._calls += 1
         self._work.put(lambda: self._call(work))
-
-    def take_back(self) -> list[OperationJob]:
-        """Return the jobs that no thread has begun."""
-        with self._lock:
-            jobs = list(self._waiting.values())
-            self._waiting.clear()
-        return jobs
-
-    def abandon(self) -> list[OperationJob]:
-        """Return the jobs that are running, and forget them: a thread cannot be ended."""
-        with self._lock:
-            jobs = list(self._running.values())
-            self._running.clear()
-        return jobs
 
     def close(self) -> None:
         """Let each thread close its connections and end, once it has nothing to do. Waits for that
@@ -121,22 +83,14 @@ class ThreadRunner(Runner):
         reset()
 
     def _run(self, job: OperationJob) -> None:
-        with self._lock:
-            if self._waiting.pop(id(job), None) is None:
-                return
-            self._running[id(job)] = job
+        if not self._start(job):
+            return
         try:
             if job.begin():
                 job.run()
         except BaseException:
-            # What run() raises is an outcome; this is an error of the engine.
-            log.logger.exception("%s could not be run; it is released.", job)
-            job.end_as(Released("the engine met an error of its own", delay=RELEASED_AFTER))
-        with self._lock:
-            # In one step, so that a job is at every moment either here or handed over.
-            if id(job) in self._running:
-                self.done(job)
-                del self._running[id(job)]
+            self._release(job)
+        self._hand_over(job)
 
     def _call(self, work: Work) -> None:
         try:
