@@ -36,7 +36,7 @@ def begin(job: OperationJob) -> bool:
     """Write down that a job begins, if that has to be known before it does.
 
     That is so for suspects, one of which may kill this process, and for kinds with a timeout. One
-    UPDATE for these, none for others, which the operator marks once a second.
+    UPDATE for these, none for others, which the operator marks at its next look.
 
     Returns:
         Whether it may be run. If not, it has ended: its claim is lost, or the database is away.

@@ -42,7 +42,7 @@ def cancel(chosen: OperationQuerySet[Any], reason: str, *, abort: bool, delete: 
     def end(rows: _Rows) -> dict[str, int]:
         # Under the lock of `_change()`, or one that is claimed in between would be in neither.
         done = _remove(rows) if delete else _hide(rows, why)
-        return done | (_ask(rows, why) if abort else {})
+        return done | (_ask_to_end(rows, why) if abort else {})
 
     return _change(chosen, end)
 
@@ -50,17 +50,14 @@ def cancel(chosen: OperationQuerySet[Any], reason: str, *, abort: bool, delete: 
 def abort(chosen: OperationQuerySet[Any], reason: str) -> Changed:
     """Ask the started ones to end: see `OperationQuerySet.abort()`."""
     why = _stored(reason)
-    return _change(chosen, lambda rows: _ask(rows, why))
+    return _change(chosen, lambda rows: _ask_to_end(rows, why))
 
 
 def request_stack(chosen: OperationQuerySet[Any]) -> Changed:
     """Ask where running ones are: see `OperationQuerySet.request_stack()`."""
 
     def ask(rows: _Rows) -> dict[str, int]:
-        asked = rows.started().update(stack_requested_at=clock.now(rows.db))
-        if asked:
-            notify.requested(rows.db)
-        return {"stack_requested": asked}
+        return {"stack_requested": _ask(rows.started(), stack_requested_at=clock.now(rows.db))}
 
     return _change(chosen, ask)
 
@@ -77,12 +74,17 @@ def _remove(rows: _Rows) -> dict[str, int]:
     return {"deleted": len(pending)}
 
 
-def _ask(rows: _Rows, why: str) -> dict[str, int]:
+def _ask_to_end(rows: _Rows, why: str) -> dict[str, int]:
     unasked = rows.started().filter(abort_requested_at__isnull=True)
-    asked = _update(unasked, abort_requested_at=clock.now(rows.db), reason=why)
+    return {"abort_requested": _ask(unasked, abort_requested_at=clock.now(rows.db), reason=why)}
+
+
+def _ask(rows: _Rows, **values: Any) -> int:
+    """Write down what is wanted of running ones, and tell the operators; return of how many."""
+    asked = _update(rows, **values)
     if asked:
         notify.requested(rows.db)
-    return {"abort_requested": asked}
+    return asked
 
 
 def _stored(reason: str) -> str:
