@@ -32,6 +32,7 @@ from operator_app.runners import (
     Runners,
     ThreadRunner,
 )
+from operator_app.runners.base import Done
 from operator_app.wakeups import Listener, Wakeup
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -93,15 +94,7 @@ class Operator:
         self._wakeup = Wakeup()
         self._record = Record(database, self._recorded)
         count = settings.THREADS if threads is None else threads
-        self._runners = Runners(
-            {
-                "threads": ThreadRunner(count, self._done),
-                "inline": InlineRunner(self._done),
-                "asyncio": AsyncRunner(settings.TASKS, self._done),
-                "processes": ProcessRunner(settings.CHILDREN, self._done),
-                "quarantine": Quarantine(self._done),
-            }
-        )
+        self._runners = _all_runners(count, self._done)
         self._heartbeat = Heartbeat(
             database,
             queues=queues,
@@ -307,3 +300,17 @@ class Operator:
         # A terminal and a service manager signal parents and children alike, and the parent passes
         # on what it hears: to a child, all of that is one. The parent says if it was told twice.
         self.stop(1 if self._supervised else None)
+
+
+def _all_runners(threads: int, done: Done) -> Runners:
+    """Return one of each sort. What is not used costs nothing, but for the threads."""
+    settings = conf.get()
+    return Runners(
+        {
+            "threads": ThreadRunner(threads, done),
+            "inline": InlineRunner(done),
+            "asyncio": AsyncRunner(settings.TASKS, done),
+            "processes": ProcessRunner(settings.CHILDREN, done),
+            "quarantine": Quarantine(done),
+        }
+    )
