@@ -26,7 +26,16 @@ from operator_app.outcomes import Failed
 from operator_app.reports import ErrorReport
 from operator_app.testing import run_due
 from tests.kinds.models import Note, Scripted
-from tests.models.tools import claim_all, claimed_job, queries, raises, scripted, stored, write
+from tests.models.tools import (
+    claim_all,
+    claimed_job,
+    living_operator,
+    queries,
+    raises,
+    scripted,
+    stored,
+    write,
+)
 
 pytestmark = pytest.mark.django_db
 HERE = "tests.test_failures"
@@ -78,16 +87,7 @@ def attempt(operation: Operation, operator: OperatorProcess) -> OperationJob:
 
 @pytest.fixture
 def operator() -> OperatorProcess:
-    now = clock.now()
-    return OperatorProcess.objects.create(
-        hostname="host",
-        pid=1,
-        version="0",
-        capacity=1,
-        started_at=now,
-        heartbeat_at=now,
-        alive_until=now + timedelta(seconds=60),
-    )
+    return living_operator()
 
 
 def failed_note(reason: str = "ValueError: no") -> Note:

@@ -18,7 +18,16 @@ from operator_app.outcomes import Finished
 from operator_app.signals import operation_claimed, operation_ended, operation_started
 from operator_app.testing import run_due
 from tests.kinds.models import Ledger, LongNote, Note, Scripted, Sweep
-from tests.models.tools import claimed_job, nothing, queries, raises, scripted, stored, write
+from tests.models.tools import (
+    claimed_job,
+    living_operator,
+    nothing,
+    queries,
+    raises,
+    scripted,
+    stored,
+    write,
+)
 
 pytestmark = pytest.mark.django_db
 SIGNALS = {
@@ -36,16 +45,7 @@ def _forget() -> None:
 
 @pytest.fixture
 def operator() -> OperatorProcess:
-    now = clock.now()
-    return OperatorProcess.objects.create(
-        hostname="host",
-        pid=1,
-        version="0",
-        capacity=1,
-        started_at=now,
-        heartbeat_at=now,
-        alive_until=now + timedelta(seconds=60),
-    )
+    return living_operator()
 
 
 @contextmanager

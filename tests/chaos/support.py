@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from operator_app import clock
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.moments import later
 from tests.chaos.work.models import Effect, Task
-from tests.process.support import lines, ready
+from tests.process.support import lines, logs, ready
 from tests.processes import OperatorUnderTest, poll
 
 QUICK = {"interval": 0.25, "timeout": 2}
@@ -54,17 +53,6 @@ def decoy(alive_for: float = 0) -> Callable[[], bool]:
         alive_until=later(now, alive_for),
     )  # fmt: skip
     return OperatorProcess.objects.exclude(lost_at=None).filter(pk=dead.pk).exists
-
-
-def pause(seconds: float) -> None:
-    """Let a random time pass; nothing to wait for but the time itself."""
-    moment = time.monotonic() + seconds
-    poll(lambda: time.monotonic() >= moment, seconds + 30)
-
-
-def logs(*operators: OperatorUnderTest) -> str:
-    """All they have said, for the message of a failure."""
-    return "\n".join(f"{operator!r}\n{operator.log}" for operator in operators)
 
 
 def wait_at_gate(gate: Path, ids: Iterable[int], *by: OperatorUnderTest, attempt: int = 1) -> None:

@@ -11,9 +11,15 @@ from django.db import connection
 from operator_app import clock
 from operator_app.models import Operation, OperatorProcess
 from tests.chaos.conftest import Start
-from tests.chaos.support import STEADY, decoy, due, logs, said, wait_until_ended
+from tests.chaos.support import (
+    STEADY,
+    decoy,
+    due,
+    said,
+    wait_until_ended,
+)
 from tests.chaos.work.models import Effect, Task
-from tests.process.support import ready
+from tests.process.support import logs, ready
 from tests.processes import poll
 
 LIBRARY = next(

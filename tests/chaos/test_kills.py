@@ -19,7 +19,6 @@ from tests.chaos.support import (
     account,
     due,
     evidence,
-    pause,
     rounds,
     seed,
     tell,
@@ -28,7 +27,7 @@ from tests.chaos.support import (
 )
 from tests.chaos.work.models import AtomicTask, Task
 from tests.leftovers import processes_of
-from tests.process.support import lines, ready
+from tests.process.support import lines, pause, ready
 from tests.processes import OperatorUnderTest
 
 SETTINGS = {"HEARTBEAT": QUICK, "POLL_INTERVAL": 0.2}

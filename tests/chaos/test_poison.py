@@ -6,8 +6,12 @@ import sys
 
 from operator_app.models import Operation
 from tests.chaos.conftest import Start
-from tests.chaos.support import due, logs, wait_until_ended
+from tests.chaos.support import (
+    due,
+    wait_until_ended,
+)
 from tests.chaos.work.models import Effect, Neighbour, Poison
+from tests.process.support import logs
 
 SETTINGS = {"HEARTBEAT": {"interval": 2, "timeout": 20}, "POLL_INTERVAL": 0.2}
 """The parent tells of deaths; no heartbeat is waited for."""

@@ -16,13 +16,12 @@ from tests.chaos.support import (
     account,
     decoy,
     due,
-    logs,
     wait_at_gate,
     wait_until_ended,
 )
 from tests.chaos.work.models import Task
 from tests.leftovers import processes_of
-from tests.process.support import lines, ready
+from tests.process.support import lines, logs, ready
 from tests.processes import OperatorUnderTest, poll
 
 

@@ -16,14 +16,13 @@ from tests.chaos.conftest import Start
 from tests.chaos.support import (
     QUICK,
     due,
-    logs,
     row,
     said,
     wait_at_gate,
     wait_until_ended,
 )
 from tests.chaos.work.models import AtomicTask, Effect, Task
-from tests.process.support import lines
+from tests.process.support import lines, logs
 from tests.processes import poll
 
 

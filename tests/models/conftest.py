@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
 
-from operator_app import clock
 from operator_app.models import OperatorProcess
 from tests.kinds.models import Scripted
-from tests.models.tools import Make
+from tests.models.tools import Make, living_operator
 
 
 @pytest.fixture
 def make_operator() -> Make:
     """Insert the row of an operator that lives for a minute, or as the keywords say."""
-
-    def make(**changed: Any) -> OperatorProcess:
-        now = clock.now()
-        fields = {
-            "hostname": "host",
-            "pid": 1,
-            "version": "0",
-            "capacity": 1,
-            "started_at": now,
-            "heartbeat_at": now,
-            "alive_until": now + timedelta(seconds=60),
-        }
-        return OperatorProcess.objects.create(**{**fields, **changed})
-
-    return make
+    return living_operator
 
 
 @pytest.fixture

@@ -22,6 +22,21 @@ Make = Callable[..., OperatorProcess]
 """The type of the fixture `make_operator`."""
 
 
+def living_operator(**changed: Any) -> OperatorProcess:
+    """Insert the row of an operator that lives for a minute, or as the keywords say."""
+    now = clock.now()
+    fields = {
+        "hostname": "host",
+        "pid": 1,
+        "version": "0",
+        "capacity": 1,
+        "started_at": now,
+        "heartbeat_at": now,
+        "alive_until": now + timedelta(seconds=60),
+    }
+    return OperatorProcess.objects.create(**{**fields, **changed})
+
+
 def stored(operation: Operation) -> Operation:
     """The row of the common table as it is in the database now."""
     return Operation.all_objects.get(pk=operation.pk)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from django.db import DatabaseError, connection
 
 from operator_app.models import Operation
-from tests.process.support import lines
+from tests.process.support import lines, logs
 from tests.processes import OperatorUnderTest, poll
 from tests.work.models import HoldAside
 
@@ -56,11 +55,6 @@ class Gate:
         assert self.count("begun") == self.count("ended") == Counter(ids)
 
 
-def logs(*operators: OperatorUnderTest) -> str:
-    """All they have said."""
-    return "\n".join(f"{operator!r}\n{operator.log}" for operator in operators)
-
-
 def wait_for_action(operator: OperatorUnderTest, action: str, times: int = 1) -> None:
     """Wait until the operator has logged this action so often."""
     __tracebackhide__ = True
@@ -100,12 +94,6 @@ def assert_said_once(operator: OperatorUnderTest, outages: int = 1) -> None:
     assert counts["database_away"] == counts["database_back"] <= outages, operator.log
     assert counts["heartbeat_back"] <= counts["heartbeat_failed"] <= outages, operator.log
     assert "Traceback" not in operator.log, operator.log
-
-
-def pause(seconds: float) -> None:
-    """Let time pass where nothing but the time is waited for."""
-    moment = time.monotonic() + seconds
-    poll(lambda: time.monotonic() >= moment, seconds + 30)
 
 
 def end_sessions() -> int:

@@ -16,11 +16,10 @@ from tests.outages.support import (
     Gate,
     assert_said_once,
     leave,
-    pause,
     wait_for_action,
     wait_until_finished,
 )
-from tests.process.support import entries, lines, ready
+from tests.process.support import entries, lines, pause, ready
 from tests.processes import poll
 from tests.work.models import AtomicDeed, Entry, Mixed
 

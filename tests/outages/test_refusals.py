@@ -19,11 +19,10 @@ from tests.outages.support import (
     Gate,
     assert_said_once,
     leave,
-    pause,
     wait_for_action,
     wait_until_finished,
 )
-from tests.process.support import ready
+from tests.process.support import pause, ready
 from tests.work.models import Tick
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,11 +18,10 @@ from tests.outages.support import (
     end_sessions,
     leave,
     needs_server,
-    pause,
     wait_for_action,
     wait_until_finished,
 )
-from tests.process.support import assert_calm, lines, ready
+from tests.process.support import assert_calm, lines, pause, ready
 from tests.processes import poll
 
 pytestmark = [pytest.mark.django_db(transaction=True), needs_server]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -74,20 +75,31 @@ def wait_until_finished(
     _wait(lambda: rows.count() >= count, f"{count} finished", by, timeout)
 
 
+def logs(*operators: OperatorUnderTest) -> str:
+    """All they have said, for the message of a failure."""
+    return "\n".join(f"{operator!r}\n{operator.log}" for operator in operators)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass where nothing but the time is waited for."""
+    moment = time.monotonic() + seconds
+    poll(lambda: time.monotonic() >= moment, seconds + 30)
+
+
 def _wait(
     done: Callable[[], bool], what: str, by: Sequence[OperatorUnderTest], timeout: float
 ) -> None:
     __tracebackhide__ = True
 
-    def logs() -> str:
-        return f"{what}.\n" + "\n".join(f"{operator!r}\n{operator.log}" for operator in by)
+    def message() -> str:
+        return f"{what}.\n{logs(*by)}"
 
     def over() -> bool:
         return done() or not all(operator.running for operator in by)
 
-    poll(over, timeout, logs)
+    poll(over, timeout, message)
     if not done():
-        pytest.fail(f"An operator ended before there were {logs()}")
+        pytest.fail(f"An operator ended before there were {message()}")
 
 
 def assert_each_once(ids: Iterable[int], line: str = "") -> None:
