@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -73,6 +74,8 @@ def test_serve_makes_its_database_answers_and_ends_on_ctrl_c(tmp_path: Path) -> 
             env=environment(tmp_path / "var"),
             stdout=output,
             stderr=subprocess.STDOUT,
+            # A shell has those that it runs in the background ignore Ctrl-C, and so these tests.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
     said = (tmp_path / "output").read_text
     try:
