@@ -248,6 +248,8 @@ class TestLeaving:
         def leave() -> None:
             Tick.dispatch()
             running.stop()
+            # Not sooner: a look at what is due may be under way, and find a slot free.
+            poll(lambda: running._heartbeat.draining, WATCHDOG, "the operator to leave")
             gate.set()
 
         watcher = when(begun.is_set, leave)
