@@ -1,9 +1,11 @@
-"""Operations that go on until they are aborted: one for each way to be so."""
+"""Operations that do nothing, and such as go on until they are aborted."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+
+from django.db import models
 
 from operator_app import Policy
 from operator_app.models import Operation
@@ -53,3 +55,12 @@ class Computing(Operation):
         number = 0
         while True:
             number += 1
+
+
+class Nothing(Operation):
+    """Does nothing, with one column."""
+
+    number = models.IntegerField()
+
+    def run(self) -> None:
+        """Do nothing."""
