@@ -110,9 +110,7 @@ def drain(name: str, options: list[str], count: int) -> float:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
-    span: dict[str, Any] = rows.aggregate(
-        first=Min("started_run_at"), last=Max("finished_run_at")
-    )
+    span: dict[str, Any] = rows.aggregate(first=Min("started_run_at"), last=Max("finished_run_at"))
     return count / float((span["last"] - span["first"]).total_seconds())
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final, TypeVar
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, Final, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import Error, InterfaceError, OperationalError, connections, transaction
 from django.db.models import Model, QuerySet
+
+from operator_app import conf
 
 T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=Model)
@@ -48,18 +51,55 @@ def in_transaction(alias: str, work: Callable[[], T]) -> T:
     """Return `work()`, run in a transaction; again if that lost a deadlock.
 
     Only a transaction opened here is tried again, up to `TRIES` times: inside the caller's one, a
-    lost deadlock has undone the caller's own statements too, which only the caller can repeat.
+    lost deadlock has undone the caller's own statements too, which only the caller can repeat. And
+    only such a one is ended by the server, but on SQLite, if this process falls silent in it for
+    as long as makes an operator count as dead.
     """
     nested = connections[alias].in_atomic_block
     for left in range(0 if nested else TRIES - 1, -1, -1):
         try:
-            with writing(alias):
+            with writing(alias), nullcontext() if nested else _given_up_when_silent(alias):
                 return work()
         except OperationalError as error:
             if not left or not lost_to_another(error):
                 raise
             time.sleep(random.uniform(0.005, 0.05))
     raise AssertionError("unreachable: the last round returns or raises")
+
+
+@contextmanager
+def _given_up_when_silent(alias: str) -> Iterator[None]:
+    """Let the server end this transaction if nothing comes for a heartbeat's timeout.
+
+    A process that is stopped, or a machine that is paused, between two statements would keep its
+    locks for as long as that lasts, and nobody could rescue what is locked. One round trip on
+    PostgreSQL, two on MySQL and MariaDB, which know it for whole sessions only; not counted among
+    the queries.
+    """
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        milliseconds = max(1, round(1000 * conf.get().HEARTBEAT.timeout))
+        # For this transaction only, also behind a pooler that gives each one another session.
+        _say(connection, f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
+        yield
+    elif connection.vendor == "mysql":
+        seconds = max(1, math.ceil(conf.get().HEARTBEAT.timeout))
+        usual = "@operator_app_wait_timeout"
+        _say(connection, f"SET {usual} = @@wait_timeout, SESSION wait_timeout = {seconds}")
+        try:
+            yield
+        finally:
+            # Outside of it the session may be idle for long: the caller's run() may wait.
+            with suppress(Error):  # It is gone, which the caller meets and says better.
+                _say(connection, f"SET SESSION wait_timeout = {usual}")
+    else:
+        yield
+
+
+def _say(connection: Any, statement: str) -> None:
+    """Execute a statement on the raw connection, so that it shows in no query log."""
+    with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def unlocked(rows: QuerySet[ModelT]) -> list[ModelT]:

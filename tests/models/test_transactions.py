@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from operator_app.models import Operation, transactions
 from operator_app.models.transactions import TRIES, in_transaction, lost_to_another, writing
@@ -132,3 +133,51 @@ def test_it_may_be_the_first_that_a_thread_asks_of_a_database() -> None:
             return Operation.objects.exists()
 
     assert Thread(work).result() is False
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server to end it")
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_falls_silent_keeps_no_lock(settings: Any) -> None:
+    """The server ends a transaction of the engine in which nothing happens any more, so that what
+    it has locked can be rescued; afterwards the session may be idle again.
+    """
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 0.3, "timeout": 1}}
+    operation = Sweep.dispatch()
+    rows = Operation.all_objects.filter(pk=operation.pk)
+    locked, rescued = threading.Event(), threading.Event()
+
+    def fall_silent() -> None:
+        assert transactions.unlocked(rows)
+        locked.set()
+        assert rescued.wait(30), "the lock was kept"
+        rows.update(reason="too late")
+
+    def paused() -> None:
+        with pytest.raises(DatabaseError):
+            in_transaction("default", fall_silent)
+
+    thread = Thread(paused)
+    assert locked.wait(30)
+    assert rows.update(reason="rescued") == 1  # Waits for the lock.
+    rescued.set()
+    thread.result()
+    assert rows.get().reason == "rescued"
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="the others say it for a transaction only")
+@pytest.mark.django_db(transaction=True)
+def test_a_session_may_be_idle_after_the_transaction(settings: Any) -> None:
+    """The server's own limit counts again, also after a transaction that failed."""
+
+    def limit() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@SESSION.wait_timeout")
+            return int(cursor.fetchone()[0])
+
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 2, "timeout": 7}}
+    usual = limit()
+    assert in_transaction("default", limit) == 7
+    assert limit() == usual
+    with pytest.raises(ZeroDivisionError):
+        in_transaction("default", lambda: 1 // 0)
+    assert limit() == usual
