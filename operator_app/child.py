@@ -5,6 +5,7 @@ A top-level module without imports of models: a child imports it before Django i
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import pickle
@@ -32,15 +33,15 @@ READY: Final = "ready"
 BEGUN: Final = "begun"
 """What a child says right before it hands an operation to the user's code."""
 
-STACK: Final = "stack"
-"""What goes to a child to have it write down where its operation is."""
+STACK: Final[int] = getattr(signal, "SIGRTMAX", signal.SIGUSR2)
+"""The signal that has a child say where its main thread is, whatever that does: one that nobody
+else is likely to use, where there is one.
+"""
 
-Claim: TypeAlias = tuple[str, int, int, int | None]
-"""What goes to a child: database alias, operation's id, number of the claim, operator's id."""
-
-
-_running: Final[list[OperationJob]] = []
-"""The job that runs here, if one does."""
+Claim: TypeAlias = tuple[str, int, int, int | None, str]
+"""What goes to a child: database alias, operation's id, number of the claim, operator's id, its
+name.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Ending:
     """What `run()` raised, pickled by itself: should that not be undone, the outcome stands."""
 
 
-def serve(pipe: Connection, parent: int) -> None:
+def serve(pipe: Connection, stacks: Connection, parent: int) -> None:
     """Be a child: set Django up, say so, and run what comes through the pipe until that is None.
 
     Signals are the parent's business. They are heard and not heeded: ignored ones would be ignored
@@ -85,6 +86,7 @@ def serve(pipe: Connection, parent: int) -> None:
 
     Args:
         pipe: whose other end only the parent holds.
+        stacks: where it says where it is, when it gets the signal for that.
         parent: its process id.
     """
     # A group of its own, which is killed as a whole: an operation that is run again must not meet
@@ -92,6 +94,11 @@ def serve(pipe: Connection, parent: int) -> None:
     os.setsid()
     for number in SIGNALS:
         signal.signal(number, _pass)
+    # By a handler in C, since code that keeps the interpreter to itself is what is looked for; and
+    # never waiting, as it would for a parent that does not read.
+    os.set_blocking(stacks.fileno(), False)
+    # Of the thread that is signalled, which is the main thread if that takes the signal.
+    faulthandler.register(STACK, file=stacks.fileno(), all_threads=False)
     # The parent starts children with these blocked, so that none dies of one before it is here.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     claims: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
@@ -134,11 +141,11 @@ def _run(pipe: Connection, claim: Claim) -> None:
     if row is None:
         pipe.send(NotRun(f"operation {claim[1]} is not at claim {claim[2]} any more"))
         return
-    job = OperationJob.of(row)
+    job = OperationJob.of(row, operator=claim[-1])
+    # The parent has it, too, and inserts its row if somebody asks for its stack.
+    job.ran_apart = True
     pipe.send(BEGUN)
-    _running.append(job)
     job.run()
-    _running.clear()
     pipe.send(_ending_of(job))
 
 
@@ -146,7 +153,7 @@ def _load(claim: Claim) -> Operation | None:
     from operator_app.models import Operation
     from operator_app.models.connections import freshen
 
-    alias, operation_id, number, operator_id = claim
+    alias, operation_id, number, operator_id, _ = claim
     freshen()
     claimed = Operation.all_objects.using(alias).started()
     return claimed.filter(pk=operation_id, attempts=number, operator_id=operator_id).first()
@@ -161,7 +168,6 @@ def _ending_of(job: OperationJob) -> Ending:
         "progress_total",
         "progress_message",
         "log",
-        "stack",
     )
     return Ending(
         outcome=job.ending,
@@ -207,31 +213,11 @@ def _listen(pipe: Connection, parent: int, claims: queue.SimpleQueue[Claim | Non
     """
     try:
         while os.getppid() == parent:
-            if not pipe.poll(PARENT_WATCH):
-                continue
-            if (told := pipe.recv()) == STACK:
-                # Not here: the database may not answer, and the parent may die meanwhile.
-                threading.Thread(target=_tell_stack, name="stack", daemon=True).start()
-            else:
-                claims.put(told)
+            if pipe.poll(PARENT_WATCH):
+                claims.put(pipe.recv())
     finally:
         # Nobody can record what this process does, and somebody else is about to do it again.
         os.killpg(0, signal.SIGKILL)
-
-
-def _tell_stack() -> None:
-    """Write down where the operation is that runs here."""
-    from operator_app.models import stack
-    from operator_app.models.connections import reset
-
-    for job in list(_running):
-        try:
-            stack.answer(job, stack.of_main_thread())
-        except Exception as error:
-            words, facts = "%s: its stack could not be written: %s", log.facts("stack_lost", job)
-            log.logger.warning(words, job, ErrorReport.of(error), extra=facts)
-        finally:
-            reset()
 
 
 def _pass(number: int, frame: FrameType | None) -> None:

@@ -52,6 +52,9 @@ class Settings:
     CHILDREN: int = field(default_factory=lambda: os.cpu_count() or 1)
     """How many child processes one operator has for operations with `runner="processes"`."""
 
+    CHILD_OPERATIONS: int = 1000
+    """How many operations a child process runs before a new one takes its place."""
+
     NOTIFY: bool = True
     """Whether operators LISTEN to PostgreSQL for what people ask of what runs."""
 
@@ -109,7 +112,7 @@ def problems(raw: object) -> Iterator[str]:
 def _switch_and_count_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(raw.get("NOTIFY", True), bool):
         yield f"{SETTING}['NOTIFY'] must be True or False, not {raw['NOTIFY']!r}."
-    for key in ("THREADS", "TASKS", "CHILDREN"):
+    for key in ("THREADS", "TASKS", "CHILDREN", "CHILD_OPERATIONS"):
         count = raw.get(key, 1)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             yield f"{SETTING}[{key!r}] must be a whole number of at least 1, not {count!r}."

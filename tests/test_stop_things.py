@@ -15,7 +15,7 @@ from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.testing import run_due
 from tests.process.support import entries, environment
 from tests.processes import OperatorUnderTest, poll
-from tests.work.models import Deaf, Entry, Hold, Polite, Sulky, Tick
+from tests.work.models import AsyncHold, Deaf, Entry, Hold, Polite, Sulky, Tick
 
 HOUR = timedelta(hours=1)
 
@@ -103,6 +103,26 @@ def test_it_runs_already(operate: Callable[..., OperatorUnderTest], tmp_path: Pa
     assert row.reason == "LookupError: no such customer"
     assert sorted(entries("begun")) == sorted([polite.pk, deaf.pk, sulky.pk])
     assert Operation.objects.abort() == 0, "nothing is left to ask"
+
+
+def test_it_runs_as_a_coroutine(operate: Callable[..., OperatorUnderTest], tmp_path: Path) -> None:
+    """An abort is a cancellation where it waits. A section that is shielded ends first, and the
+    rest of the run is aborted then."""
+    gate = tmp_path / "shield.gate"
+    waiting = AsyncHold.dispatch(path=str(tmp_path / "never"))
+    shielded = AsyncHold.dispatch(path=str(gate))
+    operator = operate()
+    begun(waiting, shielded, by=operator)
+    assert Operation.objects.abort("wrong customer").abort_requested == 2
+    becomes(waiting, "cancelled", operator)
+    poll(lambda: len(entries("cancelled")) == 2, 30, lambda: operator.log)
+    assert state(shielded) == "running"
+    gate.touch()
+    becomes(shielded, "cancelled", operator)
+    assert entries("shielded") == [shielded.pk] and entries("ended") == []
+    for operation in (waiting, shielded):
+        assert Operation.all_objects.get(pk=operation.pk).reason == "wrong customer"
+        assert operation.jobs.get().outcome == "aborted"
 
 
 def test_it_runs_while_its_operator_leaves(

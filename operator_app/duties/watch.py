@@ -9,7 +9,7 @@ from django.db import Error
 
 from operator_app import clock, log
 from operator_app.duties.base import Duty
-from operator_app.exceptions import OperationAborted, OperationTimedOut
+from operator_app.exceptions import OperationAborted, OperationTimedOut, OperatorError
 from operator_app.models import Operation, OperationJob, stack
 from operator_app.models.connections import reset
 from operator_app.runners import Runners
@@ -57,25 +57,32 @@ class Watch(Duty):
 
     def _pass_on_requests(self, jobs: list[OperationJob]) -> None:
         """Ask what a person wants to be aborted, which outranks whatever else it was asked; and
-        tell where what he asks for is in its code.
+        what runs for nothing. Tell where what he asks for is in its code.
         """
         for request in Operation.all_objects.using(self._database).requests(jobs):
             job = request.job
+            if request.lost is not None and job.interruption is None:
+                self._end_lost(job, request.lost)
             if request.abort is not None and not isinstance(job.interruption, OperationAborted):
                 self._runners.interrupt(job, OperationAborted(request.abort))
             if request.stack:
                 self._tell_stack(job)
 
+    def _end_lost(self, job: OperationJob, error: OperatorError) -> None:
+        # One that has just ended may have been deleted since, by whoever cleans up behind it.
+        if self._runners.interrupt(job, error):
+            words = "%s: %s; it is to end, and its outcome will not count."
+            log.logger.warning(words, job, error, extra=log.facts("claim_lost", job))
+
     def _tell_stack(self, job: OperationJob) -> None:
         if self._telling is not None and self._telling.is_alive():
             return  # It is looked at again.
-        text = self._runners.stack(job)
-        if text:
-            # Not here: on SQLite it may have to wait for a long transaction, perhaps the job's own.
-            self._telling = threading.Thread(
-                target=_answer, args=(job, text), name="stack", daemon=True
-            )
-            self._telling.start()
+        # Not here: a loop or a child may not answer, and on SQLite the answer may have to wait for
+        # a long transaction, perhaps the job's own.
+        self._telling = threading.Thread(
+            target=_answer, args=(self._runners, job), name="stack", daemon=True
+        )
+        self._telling.start()
 
     def _end_overrun(self, jobs: list[OperationJob]) -> None:
         now = clock.now(self._database)
@@ -88,9 +95,10 @@ class Watch(Duty):
             self._runners.interrupt(job, error)
 
 
-def _answer(job: OperationJob, text: str) -> None:
+def _answer(runners: Runners, job: OperationJob) -> None:
     try:
-        stack.answer(job, text)
+        if text := runners.stack(job):
+            stack.answer(job, text)
     except Error as error:
         log.logger.warning(
             "%s: its stack could not be written: %s",

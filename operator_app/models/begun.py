@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import Error
 from django.db.models import Q
 
 from operator_app import clock
-from operator_app.models import kinds
+from operator_app.exceptions import OperationLost, OperatorError, OperatorLost
+from operator_app.models import kinds, states
 from operator_app.models.transactions import in_transaction, unlocked
 from operator_app.models.watchdog import watching
 from operator_app.moments import later
@@ -21,9 +22,24 @@ if TYPE_CHECKING:
     from operator_app.models.operation import Operation
     from operator_app.models.querysets import OperationQuerySet
 
+FENCED: Final = 200
+"""For how many jobs one statement has a fence at most: a condition each, of which SQLite takes a
+thousand and no more.
+"""
+_ASKED: Final = (
+    "attempts",
+    "operator_id",
+    "abort_requested_at",
+    "reason",
+    "stack_requested_at",
+    *states.ENDINGS,
+)
+
 
 def claims_of(jobs: Iterable[OperationJob], alias: str) -> OperationQuerySet[Operation]:
-    """Return the operations of these jobs whose claim still holds: the fence."""
+    """Return the operations of these jobs whose claim still holds: the fence. For up to `FENCED`
+    jobs.
+    """
     from operator_app.models.operation import Operation
 
     held = Q(pk__in=())
@@ -67,11 +83,16 @@ def begin(job: OperationJob) -> bool:
 def mark_begun(jobs: Sequence[OperationJob], alias: str) -> int:
     """Write down that these jobs have begun: see `OperationQuerySet.mark_begun`."""
     now = clock.now(alias)
-    marked = in_transaction(alias, lambda: _mark(claims_of(jobs, alias), now))
-    for job in jobs:
-        if job.operation_id in marked:
-            job.operation.begun_run_at = now
-    return len(marked)
+    count = 0
+    for start in range(0, len(jobs), FENCED):
+        group = jobs[start : start + FENCED]
+        held = claims_of(group, alias)
+        marked = in_transaction(alias, lambda held=held: _mark(held, now))  # type: ignore[misc]
+        count += len(marked)
+        for job in group:
+            if job.operation_id in marked:
+                job.operation.begun_run_at = now
+    return count
 
 
 def _mark(held: OperationQuerySet[Operation], now: datetime) -> set[int]:
@@ -87,25 +108,43 @@ def _mark(held: OperationQuerySet[Operation], now: datetime) -> set[int]:
 
 
 class Request(NamedTuple):
-    """What a person wants of a running job."""
+    """What is wanted of a running job."""
 
     job: OperationJob
+    lost: OperatorError | None
+    """Why what it does counts no more; None if its claim holds."""
     abort: str | None
-    """Why it is to end; None if it is not."""
+    """Why a person wants it to end; None if nobody does."""
     stack: bool
     """Whether to tell where it is in its code."""
 
 
 def requests(jobs: Sequence[OperationJob], alias: str) -> list[Request]:
-    """Return what people want of these jobs, where the claim holds. One query."""
-    wanted = Q(abort_requested_at__isnull=False) | Q(stack_requested_at__isnull=False)
-    rows = claims_of(jobs, alias).filter(wanted)
-    columns = rows.values_list("pk", "abort_requested_at", "reason", "stack_requested_at")
-    by_id = {job.operation_id: job for job in jobs}
-    return [
-        Request(by_id[pk], (reason or "asked to abort") if aborted else None, bool(stack))
-        for pk, aborted, reason, stack in columns
-    ]
+    """Return what is wanted of these jobs, those of which nothing is left out. One query.
+
+    By the ids alone, however many there are: the claims are compared here. A claim is committed
+    before its job runs, so that a row that is not there was deleted; one that the `run()` itself
+    has deleted is there until that is committed.
+    """
+    from operator_app.models.operation import Operation
+
+    rows = Operation.all_objects.using(alias).filter(pk__in=[job.operation_id for job in jobs])
+    found = {row["pk"]: row for row in rows.values("pk", *_ASKED)}
+    made = (_request(job, found.get(job.operation_id)) for job in jobs)
+    return [request for request in made if request.lost or request.abort or request.stack]
+
+
+def _request(job: OperationJob, row: dict[str, Any] | None) -> Request:
+    if row is None:
+        return Request(job, OperationLost("its row was deleted"), None, False)
+    if (row["attempts"], row["operator_id"]) != (job.number, job.operation.operator_id):
+        lost = OperatorLost("its claim was lost, and others may be running it")
+        return Request(job, lost, None, False)
+    if any(row[ending] for ending in states.ENDINGS):
+        # The run has recorded its end itself (`Policy.atomic`), and is just about to return.
+        return Request(job, None, None, False)
+    asked = (row["reason"] or "asked to abort") if row["abort_requested_at"] else None
+    return Request(job, None, asked, row["stack_requested_at"] is not None)
 
 
 def timeout_of(operation: Operation) -> float | None:

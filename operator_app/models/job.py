@@ -7,7 +7,7 @@ import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
@@ -90,7 +90,9 @@ class OperationJob(models.Model):
     has_row: bool = False
     """Whether it was written while it ran. `pk` does not tell: a rolled back INSERT leaves one."""
     ran_apart: bool = False
-    """Whether another process has it, or had it when it was killed, and may have written a row."""
+    """Whether another process has it, too, or had it when it was killed, and may have written or be
+    writing the same row.
+    """
     progress_written: float = -math.inf
     """When its progress was written last, by the monotonic clock."""
     _attempt: attempts.Attempt | None = None
@@ -272,37 +274,50 @@ class OperationJob(models.Model):
         """Whether the attempt is kept: anything but a plain finish, or what the policy asks for."""
         if self.has_row or not isinstance(self.ending, Finished):
             return True
-        if self.progress_done is not None or self.meta or self.log:
+        if self.progress_done is not None or self.meta or self.log or self.stack:
             return True
         return (
             self.instance is not None and type(self.instance).resolved_policy().keep_jobs == "all"
         )
 
     def store(self) -> None:
-        """Write the row as it stands: one UPDATE if there is one, one INSERT if not."""
-        rows = OperationJob.objects.using(self.alias)
+        """Write the row as it stands: one UPDATE if there is one, one INSERT if not; both, and a
+        query more at the first time, where another process may have inserted it.
+        """
         with self.storing:
-            if self.has_row:
-                own = self._own_fields()
-                values = {field.attname: getattr(self, field.attname) for field in own}
+            if self.has_row or self.ran_apart:
                 # The row may have been rolled back together with what run() did.
-                self.has_row = bool(rows.filter(pk=self.pk).update(**values))
-            if not self.has_row:
+                self._update()
+            if self.has_row:
+                return
+            try:
                 self._insert()
+            except IntegrityError:
+                # Somebody else was quicker; what is written here is added to that.
+                if not (self.ran_apart and self._update()):
+                    raise
 
     def store_stack(self, text: str) -> bool:
         """Write where the run is, from another thread than its own: nothing else of the row, in a
-        transaction. An INSERT, or a SELECT and an UPDATE; none of them waits for a lock.
+        transaction. An INSERT, or a SELECT and an UPDATE; both, where another process has the run,
+        and there the INSERT may wait for a transaction that has inserted the same row.
 
         Returns:
             False if the row is in a transaction of the run, where nobody else can write it.
         """
         self.stack = text
-        if not self.has_row:
+        if self.has_row or self.ran_apart:
+            if unlocked(self._rows) and self._rows.update(stack=text):
+                return True
+            if self.has_row or self._rows.exists():
+                return False
+        try:
             self._insert()
-            return True
-        rows = OperationJob.objects.using(self.alias).filter(pk=self.pk)
-        return bool(unlocked(rows)) and bool(rows.update(stack=text))
+        except IntegrityError:
+            if not self.ran_apart:
+                raise
+            return False  # It has just been inserted, and can be written at the next look.
+        return True
 
     @property
     def storing(self) -> threading.RLock:
@@ -310,11 +325,32 @@ class OperationJob(models.Model):
         lock: threading.RLock = self.__dict__.setdefault("_storing", threading.RLock())
         return lock
 
+    @property
+    def _rows(self) -> models.QuerySet[OperationJob]:
+        """Its row, whoever has inserted it."""
+        rows = OperationJob.objects.using(self.alias)
+        return rows.filter(operation=self.operation_id, number=self.number)
+
+    def _update(self) -> bool:
+        known = self.has_row
+        self.has_row = bool(self._rows.update(**self._own_values()))
+        if self.has_row and not known:
+            self.pk = self._rows.values_list("pk", flat=True).get()
+        return self.has_row
+
     def _insert(self) -> None:
         self.pk = None
-        self.save(using=self.alias, force_insert=True)
+        if self.ran_apart:
+            # Within a savepoint: on PostgreSQL a refused INSERT ends the transaction around it,
+            # which may be the run's.
+            with transaction.atomic(using=self.alias):
+                self.save(using=self.alias, force_insert=True)
+        else:
+            self.save(using=self.alias, force_insert=True)
         self.has_row = True
 
-    def _own_fields(self) -> list[models.Field[object, object]]:
-        fixed = ("id", "operation", "number")
-        return [field for field in self._meta.concrete_fields if field.name not in fixed]
+    def _own_values(self) -> dict[str, object]:
+        """What is written over. A stack only where it is known: another process may have told."""
+        fixed = {"id", "operation", "number"} | (set() if self.stack else {"stack"})
+        fields = [field for field in self._meta.concrete_fields if field.name not in fixed]
+        return {field.attname: getattr(self, field.attname) for field in fields}

@@ -137,8 +137,8 @@ class Operation(EngineColumns):
         self.job.progress(done, total, message)
 
     def should_abort(self) -> bool:
-        """Whether this `run()` was asked to end: a person wants it to, or its time is up. No
-        queries, so ask it as often as you like.
+        """Whether this `run()` was asked to end: a person wants it to, its time is up, its row was
+        deleted, or its claim is somebody else's. No queries, so ask it as often as you like.
 
         Raises:
             OperatorError: if the operation is not running here.

@@ -136,14 +136,17 @@ class OperationQuerySet(models.QuerySet[OperationT]):
 
     def mark_begun(self, jobs: Iterable[OperationJob]) -> int:
         """Write down that these jobs' `run()` has begun, where the claim holds and nobody has
-        locked the row; return how many. One SELECT and one UPDATE, which wait for no lock of a row.
+        locked the row; return how many. For each 200 one SELECT and one UPDATE, which wait for no
+        lock of a row.
         """
         from operator_app.models import begun
 
         return begun.mark_begun(list(jobs), self.db)
 
     def requests(self, jobs: Iterable[OperationJob]) -> list[Request]:
-        """Return what people want of these jobs: to end, to tell where they are. One query."""
+        """Return what is wanted of these jobs: to end, as a person asks for it or because their row
+        or their claim is gone; to tell where they are. One query.
+        """
         from operator_app.models import begun
 
         return begun.requests(list(jobs), self.db)

@@ -14,7 +14,6 @@ from operator_app.outcomes import Aborted, Failed, Outcome, Released
 from operator_app.reports import ErrorReport
 
 _BEGUN: Final = (
-    "id",
     "log",
     "begun_at",
     "meta",
@@ -25,16 +24,22 @@ _BEGUN: Final = (
 )
 
 
-def take_over_rows(jobs: Sequence[OperationJob], alias: str) -> None:
-    """Let jobs complete the rows that their attempts have begun, with progress say. One query."""
+def take_over_rows(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
+    """Let jobs complete the rows that their attempts have begun, with progress say; return those
+    that have one. What a job knows itself is newer, and stands. One query.
+    """
+    taken = []
     claims = {(job.operation_id, job.number): job for job in jobs}
     ids = [job.operation_id for job in jobs]
     for row in OperationJob.objects.using(alias).filter(operation__in=ids) if ids else ():
         job = claims.get((row.operation_id, row.number))
         if job is not None:
-            job.has_row = True
+            job.has_row, job.pk = True, row.pk
             for name in _BEGUN:
-                setattr(job, name, getattr(row, name))
+                if getattr(job, name) in (None, "", {}):
+                    setattr(job, name, getattr(row, name))
+            taken.append(job)
+    return taken
 
 
 def rescued(operation: Operation) -> OperationJob | None:

@@ -52,8 +52,8 @@ class Runner(ABC):
 
     def interrupt(self, job: OperationJob, error: BaseException) -> None:
         """Ask a running job to end, and say why: a person wants it to (OperationAborted), its time
-        is up (OperationTimedOut), or this operator was taken for dead (OperatorLost). From any
-        thread.
+        is up (OperationTimedOut), its row was deleted (OperationLost), or its claim is no longer
+        this operator's (OperatorLost). From any thread.
         """
         job.interruption = error
 
@@ -62,8 +62,8 @@ class Runner(ABC):
         """Return the jobs that are running; `done` will not be called with them."""
 
     def stack(self, job: OperationJob) -> str:
-        """Return where a running job is in its code, as text; empty if only somebody else can tell,
-        who was asked and will. From any thread.
+        """Return where a running job is in its code, as text; empty if it has just ended, or does
+        not tell. May wait for the answer, for a second at most. From any thread.
         """
         return stack.of_thread(job.thread)
 

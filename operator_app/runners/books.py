@@ -112,12 +112,17 @@ class Books:
                 job.interruption = error
                 place.slot.kill()
 
-    def ask_stack(self, job: OperationJob) -> None:
-        """Ask the child that has the job where it is; nothing if none has."""
+    def stack(self, job: OperationJob) -> str:
+        """Return where the child is that has the job, as text; empty if none has. May wait for the
+        answer, as `Child.stack()` does.
+        """
         with self._changed:
             place = self._places.get(id(job))
-            if place is not None and place.slot is not None and place.is_sent:
-                place.slot.ask_stack()
+            if place is None or place.slot is None or not place.is_sent:
+                return ""
+        text = place.slot.stack()
+        # Asked again: what a child says after it has ended a job is about something else.
+        return text if self.has(place) else ""
 
     def close(self) -> None:
         """Let the slots end."""

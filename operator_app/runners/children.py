@@ -8,13 +8,15 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Final
 
 from operator_app import child
 from operator_app.exceptions import OperatorLost
+from operator_app.models import stack
 from operator_app.reports import ErrorReport
 
 READY_WITHIN: Final = 120.0
@@ -27,6 +29,11 @@ LEAVING: Final = 2.0
 """Seconds that a child gets to leave in order."""
 DYING: Final = 10.0
 """Seconds that the kernel gets to end a process that was killed."""
+
+STACK_WITHIN: Final = 1.0
+"""Seconds that a child gets to say where it is."""
+SILENT: Final = 0.05
+"""Seconds without another word after which it has said so."""
 
 # `multiprocessing` notes in one place for all threads what it has started and what has ended.
 _books = threading.Lock()
@@ -48,9 +55,10 @@ class NotBegun(NotStarted):
 class Child:
     """A spawned process that runs one operation after the other, and the pipe to it.
 
-    Belongs to one thread; other threads may only `kill()` it. Spawned, not forked: it shares no
-    connection, lock or thread with the operator, and inherits no file but its own end of the pipe,
-    so that this tells it reliably of its parent's end.
+    Belongs to one thread; other threads may only ask for its `stack()` and `kill()` it. Spawned,
+    not forked: it shares no connection, lock or thread with the operator, and inherits no file but
+    its own ends of two pipes, so that the first tells it reliably of its parent's end. The second
+    is for its stacks.
 
     Raises:
         OSError: if there are no more processes or files.
@@ -60,11 +68,12 @@ class Child:
         self.jobs = 0
         """How many it was given."""
         self._is_closed = False
-        self._sending = threading.Lock()
+        self._telling = threading.Lock()
         context = multiprocessing.get_context("spawn")
         self._pipe, others_end = context.Pipe()
+        self._stacks, stacks = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=child.serve, args=(others_end, os.getpid()), name=name
+            target=child.serve, args=(others_end, stacks, os.getpid()), name=name
         )
         try:
             with _books:
@@ -76,9 +85,11 @@ class Child:
                 self._process.start()
         except BaseException:
             self._pipe.close()
+            self._stacks.close()
             raise
         finally:
             others_end.close()
+            stacks.close()
 
     @property
     def is_usable(self) -> bool:
@@ -117,22 +128,36 @@ class Child:
         assert isinstance(answer, (child.Ending, child.NotRun))
         return answer
 
-    def ask_stack(self) -> None:
-        """Ask it to write down where its operation is. From any thread."""
-        self._send(child.STACK)
+    def stack(self) -> str:
+        """Return where its main thread is in its code, as text, once it has been ready; empty if it
+        does not say so within `STACK_WITHIN`. From any thread.
+
+        It is interrupted by a signal, so this works while its code lets no other thread run.
+        """
+        with self._telling:
+            if self._is_closed:
+                return ""
+            while wait([self._stacks], 0) and self._read_stacks():
+                pass  # What it has said too late for whoever asked before.
+            with self._living() as pid:
+                if pid is None:
+                    return ""
+                os.kill(pid, child.STACK)
+            said, patience = b"", STACK_WITHIN
+            while wait([self._stacks], patience) and (more := self._read_stacks()):
+                said, patience = said + more, SILENT
+        return stack.of_dump(said.decode(errors="replace"))
 
     def kill(self) -> None:
         """End it, whatever it does, and the programs that it has started. From any thread; nothing
         happens if it has ended.
         """
-        with _books:
-            # While nobody has heard of its end, nothing else gets its number.
-            if self._is_closed or self._process.exitcode is not None:
+        with self._living() as pid:
+            if pid is None:
                 return
-            assert self._process.pid is not None
             with suppress(ProcessLookupError, PermissionError):
                 # It leads a group from its first steps on.
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
             self._process.kill()
 
     def retire(self) -> None:
@@ -151,13 +176,26 @@ class Child:
             self.kill()
             self._ended_within(DYING)
         self._pipe.close()
-        with _books:
+        with self._telling:
             self._is_closed = True
+            self._stacks.close()
+        with _books:
             try:
                 self._process.close()
             except ValueError:
                 pass  # Its end was reported to somebody else, or the kernel cannot end it.
         return code
+
+    @contextmanager
+    def _living(self) -> Iterator[int | None]:
+        """Give its number, which nothing else gets in this block; None if it has ended."""
+        with _books:
+            # Nobody has heard of its end before this is asked.
+            ended = self._is_closed or self._process.exitcode is not None
+            yield None if ended else self._process.pid
+
+    def _read_stacks(self) -> bytes:
+        return os.read(self._stacks.fileno(), 65_536)
 
     def _receive(self, within: float = math.inf) -> object:
         deadline = time.monotonic() + within
@@ -182,7 +220,7 @@ class Child:
                 raise OperatorLost(f"its child process was not ready within {within:g} s")
 
     def _send(self, what: object) -> None:
-        with self._sending, suppress(OSError):  # It has ended, or was closed.
+        with suppress(OSError):  # It has ended, or was closed.
             self._pipe.send(what)
 
     def _exit_code(self) -> int | None:

@@ -52,11 +52,13 @@ class Runners(Mapping[str, Runner]):
         """Return the jobs that are running; they will not be handed over."""
         return [job for runner in self.values() for job in runner.abandon()]
 
-    def interrupt(self, job: OperationJob, error: BaseException) -> None:
-        """Ask a job to end with this error, wherever it runs; nothing if it has ended."""
+    def interrupt(self, job: OperationJob, error: BaseException) -> bool:
+        """Ask a job to end with this error, wherever it runs; return False if it has ended."""
         for runner in self.values():
             if any(job is each for each in runner.running):
                 runner.interrupt(job, error)
+                return True
+        return False
 
     def disown(self, operator_id: int, error: BaseException) -> None:
         """Drop what was claimed under one identity and has not begun; ask what has to end."""

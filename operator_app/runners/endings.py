@@ -30,7 +30,8 @@ def tell(job: OperationJob, ending: Ending) -> None:
     for name, value in ending.fields.items():
         setattr(job, name, value)
     job.has_row, job.is_recorded = ending.has_row, ending.is_recorded
-    job.ran_apart = False
+    # Somebody has asked where it was, and so there is a row that the child may not know of.
+    job.ran_apart = bool(job.stack)
     job.could_not_be_loaded, job.committing = ending.could_not_be_loaded, ending.committing
     job.error = _error_of(ending)
     job.end_as(ending.outcome, at=ending.ended_at)

@@ -86,9 +86,8 @@ class ProcessRunner(Runner):
         self._books.interrupt(job, error)
 
     def stack(self, job: OperationJob) -> str:
-        """Ask the child that runs the job to write down where it is. Returns nothing."""
-        self._books.ask_stack(job)
-        return ""
+        """Return where the main thread of the child is that runs the job, whatever it does."""
+        return self._books.stack(job)
 
     def abandon(self) -> list[OperationJob]:
         """Kill the children that have jobs; return these, and those that wait."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from operator_app import log
+from operator_app import conf, log
 from operator_app.child import Ending
 from operator_app.exceptions import OperatorLost
 from operator_app.models import OperationJob
@@ -17,8 +17,6 @@ from operator_app.runners import endings
 from operator_app.runners.books import Books, Place
 from operator_app.runners.children import Child, NotBegun, NotStarted
 
-RECYCLED_AFTER: Final = 1000
-"""How many jobs a child runs before a new one takes its place, so that leaks stay small."""
 IDLE_LOOK: Final = 5.0
 """Seconds between two looks at a child that has nothing to do: a dead one is not kept around."""
 TRIES: Final = 2
@@ -57,10 +55,9 @@ class Slot(threading.Thread):
         if (child := self._child) is not None:
             child.kill()
 
-    def ask_stack(self) -> None:
-        """Ask the child where it is. From any thread."""
-        if (child := self._child) is not None:
-            child.ask_stack()
+    def stack(self) -> str:
+        """Return where the child is: see `Child.stack()`. From any thread."""
+        return "" if (child := self._child) is None else child.stack()
 
     def run(self) -> None:
         """Serve until the books are closed; then let the child leave."""
@@ -114,7 +111,8 @@ class Slot(threading.Thread):
         if not self._may_begin(place):
             return
         try:
-            answer = child.run((job.alias, job.operation_id, job.number, job.operation.operator_id))
+            operator = (job.operation.operator_id, job.operator)
+            answer = child.run((job.alias, job.operation_id, job.number, *operator))
         except NotBegun:
             self._child = None
             raise
@@ -157,10 +155,12 @@ class Slot(threading.Thread):
         return self._child
 
     def _drop_unusable(self) -> None:
-        """Do away with a child that has died, and with one that has run enough."""
+        """Do away with a child that has died, and with one that has run enough for what it may have
+        leaked.
+        """
         if self._child is not None and not self._child.is_usable:
             self._drop()
-        elif self._child is not None and self._child.jobs >= RECYCLED_AFTER:
+        elif self._child is not None and self._child.jobs >= conf.get().CHILD_OPERATIONS:
             self._child.retire()
             self._child = None
 

@@ -25,6 +25,7 @@ class Proxy:
         self._swallow: tuple[bytes, int] | None = None
         self._open = threading.Event()
         self._open.set()
+        self._hang_at: bytes | None = None
         self._deaf: list[socket.socket] = []
         self.swallowed = 0
         self._listener = self._listen(0)
@@ -67,6 +68,15 @@ class Proxy:
     def hang(self) -> None:
         """Take everything and forward nothing, on old connections and on new ones."""
         self._open.clear()
+
+    def hang_at(self, word: bytes) -> None:
+        """Do so from the next statement on that has this `word` in it."""
+        self._hang_at = word
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it forwards nothing."""
+        return not self._open.is_set()
 
     def go_on(self) -> None:
         """Forward again, what has come meanwhile too."""
@@ -125,6 +135,9 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
+                if self._hang_at is not None and self._hang_at in data.upper():
+                    self._hang_at = None
+                    self.hang()
                 self._open.wait()
                 if self._is_to_be_swallowed(data):
                     robbed.set()

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from operator_app import clock
 from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.runners.aio import HELPERS
 from tests.outages.conftest import Start
 from tests.outages.proxy import Proxy
 from tests.outages.support import (
@@ -21,7 +23,7 @@ from tests.outages.support import (
 )
 from tests.process.support import entries, lines, pause, ready
 from tests.processes import poll
-from tests.work.models import AtomicDeed, Entry, Mixed
+from tests.work.models import AsyncHoldAside, AtomicDeed, Entry, Mixed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -246,3 +248,37 @@ class TestHalfOpen:
         leave(operator)
         assert_said_once(operator)
         gate.assert_each_once(ids)
+
+    def test_the_helpers_of_the_event_loop(
+        self, operate: Start, proxy: Proxy, tmp_path: Path
+    ) -> None:
+        """They wait for answers that do not come, and what runs on the loop goes on meanwhile. What
+        they were to load is not charged, and runs when the network is back.
+        """
+        gate, ledger = tmp_path / "gate", tmp_path / "gate.ledger"
+        ledger.touch()
+        operator = operate(
+            port=proxy.port,
+            options=RECOMMENDED[connection.vendor],
+            HEARTBEAT={"interval": 0.5, "timeout": 3},
+        )
+        first = AsyncHoldAside.dispatch(path=str(gate)).pk
+        poll(lambda: f"{first} begun" in ledger.read_text(), 30, lambda: operator.log)
+        proxy.hang_at(b"WORK_HOLD")
+        now = clock.now()
+        due = [AsyncHoldAside(path=str(gate), should_run_at=now) for _ in range(HELPERS + 2)]
+        ids = [first, *(operation.pk for operation in AsyncHoldAside.schedule_many(due))]
+        poll(lambda: proxy.hangs, 30, lambda: operator.log)
+        gate.touch()
+        poll(lambda: f"{first} ended" in ledger.read_text(), 30, lambda: operator.log)
+        assert ledger.read_text().count("begun") == 1
+        wait_for_action(operator, "database_away")
+        proxy.cut()
+        proxy.go_on()
+        wait_until_finished(ids, operator)
+        leave(operator)
+        assert_said_once(operator)
+        wanted = [f"{pk} {line}" for pk in ids for line in ("begun", "ended")]
+        assert sorted(ledger.read_text().splitlines()) == sorted(wanted)
+        assert set(Operation.objects.values_list("failures", "crashes")) == {(0, 0)}
+        assert not lines(operator, "loop_blocked")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 from collections.abc import Callable
 from datetime import timedelta
@@ -44,6 +45,12 @@ def row(operation: Operation) -> Operation:
     return Operation.all_objects.get(pk=operation.pk)
 
 
+def resident(operator: OperatorUnderTest) -> float:
+    """How much memory it takes, in MiB."""
+    pages = int(Path(f"/proc/{operator.pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1024 / 1024
+
+
 def outcomes() -> list[str | None]:
     return list(OperationJob.objects.order_by("number").values_list("outcome", flat=True))
 
@@ -61,24 +68,35 @@ def leave(*operators: OperatorUnderTest) -> None:
         assert "was destroyed" not in operator.log and "never retrieved" not in operator.log
 
 
-def test_two_hundred_hold_together(operate: Start, tmp_path: Path) -> None:
-    """All of them wait for one gate at the same time, with one thread for sync ones; each ran once,
-    and as they do not use the database, they have no connection."""
+MANY = 1_000
+
+
+def test_a_thousand_hold_together(operate: Start, tmp_path: Path) -> None:
+    """All of them wait for one gate at the same time, with one thread for sync ones; each ran once.
+    As they do not use the database, they have no connection and no thread, and take little memory.
+    They are marked, and the wish for one of them arrives, as if they were few."""
     gate, ledger = tmp_path / "gate", tmp_path / "gate.ledger"
     due = clock.now()
     operations = AsyncHoldAside.schedule_many(
-        [AsyncHoldAside(path=str(gate), should_run_at=due) for _ in range(200)]
+        [AsyncHoldAside(path=str(gate), should_run_at=due) for _ in range(MANY)]
     )
     ledger.touch()
-    operator = operate("--threads", "1", TASKS=200)
-    poll(lambda: len(ledger.read_text().splitlines()) == 200, 60, lambda: operator.log)
+    operator = operate("--threads", "1", TASKS=MANY)
+    poll(lambda: len(ledger.read_text().splitlines()) == MANY, 90, lambda: operator.log)
     assert "ended" not in ledger.read_text()
-    # One thread, the main thread, the heartbeat; four that help.
-    assert other_sessions() <= 7
+    # One thread, the main thread, the heartbeat, the listener; four that help.
+    assert other_sessions() <= 8
+    # The same, the loop, the watchdog, one to spare.
+    assert len(list(Path(f"/proc/{operator.pid}/task").iterdir())) <= 11
+    assert resident(operator) < 160
+    poll(lambda: not Operation.objects.filter(begun_run_at=None).exists(), 20, "all to be marked")
+    gone = operations.pop(500)
+    Operation.objects.filter(pk=gone.pk).abort("wrong customer")
+    poll(lambda: row(gone).state == "cancelled", 20, lambda: operator.log)
     gate.touch()
-    wait_until_finished(200, by=[operator], timeout=60)
+    wait_until_finished(MANY - 1, by=[operator], timeout=90)
     wanted = [f"{operation.pk} {line}" for operation in operations for line in ("begun", "ended")]
-    assert sorted(ledger.read_text().splitlines()) == sorted(wanted)
+    assert sorted(ledger.read_text().splitlines()) == sorted([*wanted, f"{gone.pk} begun"])
     assert_calm(operator)
     leave(operator)
     assert_nothing_left()

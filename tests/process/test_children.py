@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_work_on_several_cores(operate: Start, tmp_path: Path) -> None:
     assert operator.wait() == 0, operator.log
     wait_until_gone(processes)
     assert {line["level"] for line in lines(operator)} == {"DEBUG", "INFO"}, operator.log
+    assert_nothing_left()
+
+
+def test_children_are_recycled(operate: Start) -> None:
+    """After two operations a child leaves, and another one runs the next; none is left behind."""
+    operations = [DeedInChild.dispatch() for _ in range(5)]
+    operator = operate("--once", CHILDREN=1, CHILD_OPERATIONS=2)
+    assert operator.wait(90) == 0, operator.log
+    ran = [pids(each)[0] for each in operations]
+    assert sorted(Counter(ran).values()) == [1, 2, 2], ran
+    wait_until_gone(ran)
+    assert_calm(operator)
     assert_nothing_left()
 
 

@@ -56,6 +56,8 @@ class Row:
     deed: str
     end: str
     outcomes: list[str]
+    runs_on: bool = True
+    """Whether it runs until its gate is open."""
     operation: Operation | None = None
 
     def dispatch(self, gate: Path) -> None:
@@ -104,15 +106,15 @@ def rows_of(kind: type[Hold], limited: type[Hold], *, ends: bool, kept: list[str
         ends: whether it ends when it is told to, or runs on until its gate is open.
         kept: the outcomes that are kept of it if it finishes.
     """
-    cancelled = ("cancelled", ["aborted"]) if ends else ("finished", kept)
-    timed_out = ("failed", ["retried", "failed"]) if ends else ("finished", kept)
+    cancelled = ("cancelled", ["aborted"], False) if ends else ("finished", kept)
+    timed_out = ("failed", ["retried", "failed"], False) if ends else ("finished", kept)
     return [
         Row(kind, "cancel", "finished", kept),
         Row(kind, "cancel, delete", "finished", kept),
         Row(kind, "cancel, abort", *cancelled),
         Row(kind, "cancel, abort, delete", *cancelled),
         Row(kind, "abort", *cancelled),
-        Row(kind, "delete", DELETED, []),
+        Row(kind, "delete", DELETED, [], not ends),
         Row(limited, "timeout", *timed_out),
     ]
 
@@ -121,16 +123,17 @@ def finish(operator: OperatorUnderTest, rows: list[Row], gate: Path) -> None:
     """Wait for those that end by themselves, let all others end; see what became of each."""
     early = [row for row in rows if row.end in {"cancelled", "failed"}]
     poll(lambda: all(row.has_ended() for row in early), 30, lambda: f"{early}\n{operator.log}")
+    gone = [row.pk for row in rows if row.deed == "delete"]
+    poll(lambda: len(lines(operator, "claim_lost")) == len(gone), 20, lambda: operator.log)
     late = [row for row in rows if row not in early]
     assert gate.exists() or {row.state for row in late} <= {"running", "stuck", DELETED}
     gate.touch()
     poll(lambda: all(row.has_ended() for row in late), 30, lambda: f"{late}\n{operator.log}")
-    gone = [row.pk for row in rows if row.deed == "delete"]
     poll(lambda: len(lines(operator, "lost")) == len(gone), 20, lambda: operator.log)
     assert [line["operation_id"] for line in lines(operator, "lost")] == gone
     for row in rows:
         row.check()
-    assert sorted(set(entries("ended"))) == sorted(row.pk for row in late)
+    assert sorted(set(entries("ended"))) == sorted(row.pk for row in rows if row.runs_on)
     operator.terminate()
     assert operator.wait() == 0, operator.log
     assert "Traceback" not in operator.stdout and lines(operator, "history_lost") == []
@@ -170,7 +173,7 @@ def test_running_inline(operate: Start, tmp_path: Path) -> None:
         begun = Entry.objects.filter(line="begun", operation_number=row.pk)
         poll(begun.exists, 20, lambda: operator.log)
         row.do()
-        if row.end not in {"cancelled", "failed"}:
+        if row.runs_on:
             gate.touch()
         poll(row.has_ended, 20, lambda: operator.log)
     gate.touch()

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.db.backends.signals import connection_created
 
 from operator_app import Policy, clock
@@ -226,6 +227,25 @@ def test_the_async_orm(stage: Stage) -> None:
         assert AsyncNote.all_objects.filter(text="changed").count() == 8
     finally:
         connection_created.disconnect(note)
+
+
+def test_a_connection_is_given_back_while_it_sleeps(stage: Stage) -> None:
+    """By the operation itself; its next query opens another one."""
+    let_go, slept = threading.Event(), threading.Event()
+
+    async def use(operation: Any) -> None:
+        await Ledger.objects.acreate(operation_id_seen=operation.pk, line="before")
+        await sync_to_async(connections.close_all)()
+        slept.set()
+        await until(let_go)
+        await Ledger.objects.acreate(operation_id_seen=operation.pk, line="after")
+
+    (job,) = stage.submit(use)
+    assert slept.wait(20)
+    poll(lambda: other_sessions() <= aio.HELPERS, 10, "the connection to be closed")
+    let_go.set()
+    stage.end([job])
+    assert job.ending == Finished() and Ledger.objects.count() == 2
 
 
 def test_an_operation_without_the_orm_opens_nothing(stage: Stage) -> None:
@@ -973,6 +993,31 @@ def test_a_closed_loop_leaves_nothing(
     assert closed == ["generator"]
     gc.collect()
     assert [each.message for each in caplog.records if each.name == "asyncio"] == []
+
+
+def test_a_task_that_belongs_to_nobody(stage: Stage) -> None:
+    """What a callback has started in a context of its own is no part of any run: it is cancelled
+    when the loop is closed, and may clean up."""
+    met: list[str] = []
+    strays: list[asyncio.Task[None]] = []
+
+    async def stray() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            met.append("cleaned up")
+            raise
+
+    async def leave(operation: Any) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: strays.append(loop.create_task(stray())), context=Context())
+        await asyncio.sleep(0.01)
+
+    (job,) = stage.run(leave)
+    assert job.ending == Finished() and not strays[0].done()
+    stage.runner.close()
+    assert met == ["cleaned up"] and strays[0].cancelled()
 
 
 def test_closed_while_one_is_loaded(stage: Stage, gate: Any) -> None:

@@ -236,9 +236,9 @@ def test_a_program_started_by_an_operation_can_be_ended(run: Claimed) -> None:
     assert run(Deed.dispatch(ending="child")).meta == {"code": -signal.SIGTERM}
 
 
-def test_children_are_recycled(run: Claimed, monkeypatch: Any) -> None:
+def test_children_are_recycled(run: Claimed, settings: Any) -> None:
     """After a number of jobs a child leaves, and another one takes its place."""
-    monkeypatch.setattr("operator_app.runners.slots.RECYCLED_AFTER", 2)
+    settings.OPERATOR = {"CHILD_OPERATIONS": 2}
     for _ in range(5):
         assert isinstance(run(Deed.dispatch()).ending, Finished)
     assert len(set(pids())) == 3

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -170,6 +172,7 @@ class AsyncHold(Hold):
         proxy = True
 
     policy = Policy(max_attempts=3, backoff=[0.05])
+    look = 0.01
 
     async def run(self) -> None:
         """Write "begun", wait, write "ended"; or "cancelled" if that comes first."""
@@ -204,7 +207,7 @@ class AsyncHold(Hold):
         while not gate.exists():  # noqa: ASYNC240
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{gate} did not appear")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(self.look)
 
 
 class AsyncPatient(AsyncHold):
@@ -221,6 +224,8 @@ class AsyncHoldAside(AsyncHold):
 
     class Meta:
         proxy = True
+
+    look = 0.5  # There may be a thousand.
 
     async def run(self) -> None:
         """Write "begun", wait, write "ended"."""
@@ -457,6 +462,22 @@ def _die(way: str, value: str) -> None:
             os._exit(3)
 
 
+def _hang(way: str) -> None:
+    """Go on for long, if `way` is one to do so."""
+    match way:
+        case "wait":
+            time.sleep(PATIENCE)
+        case "hold":
+            gate, deadline = Path(os.environ["OPERATOR_TEST_GATE"]), time.monotonic() + PATIENCE
+            while not gate.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        case "regex":
+            # For longer than anybody waits, and no other thread of the process runs meanwhile: one
+            # that was left behind would not notice, so it ends the hard way.
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
+            re.match(r"(a+)+$", "a" * 64 + "b")
+
+
 class Deed(Mixed):
     """Does to its process what `ending` says."""
 
@@ -492,8 +513,12 @@ class Deed(Mixed):
                 sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
                 sleeper.terminate()
                 self.job.meta["code"] = sleeper.wait(PATIENCE)
-            case "wait":
-                time.sleep(PATIENCE)
+            case "regex" if value:
+                self.progress(1, 4, value)
+        _hang(what)
+        match what:
+            case "hold" if value:
+                self.progress(3, 4, value)
             case "eat":
                 EATEN.append(bytearray(int(value) * 1024 * 1024))
 
