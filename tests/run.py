@@ -7,6 +7,8 @@ SQLite, on a file, is always there. PostgreSQL and MariaDB or MySQL are used whe
     OPERATOR_TEST_REQUIRE   these must be there: a missing one is a failure, not an omission
     OPERATOR_TEST_WORKERS   pytest-xdist workers (two for each core: tests wait more than they work)
     OPERATOR_TEST_USE_TZ    0 runs everything with USE_TZ=False
+    OPERATOR_TEST_FRESH     1 starts each operator in a new interpreter, as users do, instead of
+                            forking one that is warm (`tests/zygote.py`); costs a minute of CPU more
     OPERATOR_TEST_QUICK     1 leaves out tests/chaos and tests/outages, a third of the time, unless
                             a path is named
 
