@@ -14,9 +14,9 @@ from django.contrib.contenttypes.models import ContentType
 
 from tests.databases import Found, probe
 from tests.leftovers import started
-from tests.processes import start_operator
+from tests.processes import start_operator, zygote
 
-__all__ = ["start_operator", "started"]
+__all__ = ["start_operator", "started", "zygote"]
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ import pytest
 from django.db import connections
 
 from tests.databases import ROOT
+from tests.zygote import Fork, Zygote
 
 T = TypeVar("T")
 
@@ -49,10 +50,30 @@ def poll(
     return value
 
 
+def environment() -> dict[str, str]:
+    """What the processes of tests find in their environment, whatever the test."""
+    # The operator is run as users run it: warnings of ours as errors are for pytest's process.
+    dropped = {"PYTHONWARNINGS", "PYTHONDEVMODE"}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in dropped and not key.startswith(("PYTEST_", "COV_"))
+    }
+    return kept | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+
+
 class OperatorUnderTest:
     """One `manage.py operator` process on the database of the running test.
 
-    It leads a process group of its own, so that children it starts can be cleared away with it.
+    It leads a process group of its own, so that children it starts can be cleared away with it. It
+    is a fork of this process's zygote, or a new interpreter if its environment asks for more than
+    other settings.
     """
 
     def __init__(
@@ -62,14 +83,22 @@ class OperatorUnderTest:
         command: str = "operator",
         alias: str = "default",
         env: dict[str, str] | None = None,
+        zygote: Zygote | None = None,
     ) -> None:
         self.arguments = (command, *arguments)
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        self._process = self._start({**self._environment(alias), **(env or {})}, zygote)
+
+    def _start(
+        self, environment: dict[str, str], zygote: Zygote | None
+    ) -> subprocess.Popen[bytes] | Fork:
+        if zygote is not None and zygote.suits(environment):
+            return zygote.fork(self.arguments, environment, self._stdout, self._stderr)
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "django", command, *arguments],
+            return subprocess.Popen(
+                [sys.executable, "-m", "django", *self.arguments],
                 cwd=ROOT,
-                env={**self._environment(alias), **(env or {})},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -78,21 +107,13 @@ class OperatorUnderTest:
 
     @staticmethod
     def _environment(alias: str) -> dict[str, str]:
-        # The operator is run as users run it: warnings of ours as errors are for pytest's process.
-        dropped = {"PYTHONWARNINGS", "PYTHONDEVMODE"}
-        environment = {
-            key: value
-            for key, value in os.environ.items()
-            if key not in dropped and not key.startswith(("PYTEST_", "COV_"))
-        }
-        return environment | {
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "OPERATOR_TEST_NAME": str(connections[alias].settings_dict["NAME"]),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONFAULTHANDLER": "1",
-            "NO_COLOR": "1",
-            "COLUMNS": "200",
-        }
+        name = str(connections[alias].settings_dict["NAME"])
+        return environment() | {"OPERATOR_TEST_NAME": name}
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it shares what is imported with other processes."""
+        return isinstance(self._process, Fork)
 
     def __repr__(self) -> str:
         state = "running" if self.running else f"exit code {self.returncode}"
@@ -176,9 +197,20 @@ class OperatorUnderTest:
         return graceful
 
 
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote | None]:
+    """What operators are forked from; None with OPERATOR_TEST_FRESH=1."""
+    if os.environ.get("OPERATOR_TEST_FRESH") == "1":
+        yield None
+        return
+    zygote = Zygote(environment())
+    yield zygote
+    zygote.close()
+
+
 @pytest.fixture
 def start_operator(
-    transactional_db: None, tmp_path: Path
+    transactional_db: None, tmp_path: Path, zygote: Zygote | None
 ) -> Iterator[Callable[..., OperatorUnderTest]]:
     """Start `manage.py operator ARGUMENTS` on this test's database; as many as you like.
 
@@ -196,7 +228,7 @@ def start_operator(
         folder = tmp_path / f"process_{len(started)}"
         folder.mkdir()
         process = OperatorUnderTest(
-            *arguments, folder=folder, command=command, alias=alias, env=env
+            *arguments, folder=folder, command=command, alias=alias, env=env, zygote=zygote
         )
         started.append(process)
         return process

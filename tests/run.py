@@ -7,6 +7,8 @@ SQLite, on a file, is always there. PostgreSQL and MariaDB or MySQL are used whe
     OPERATOR_TEST_REQUIRE   these must be there: a missing one is a failure, not an omission
     OPERATOR_TEST_WORKERS   pytest-xdist workers (two for each core: tests wait more than they work)
     OPERATOR_TEST_USE_TZ    0 runs everything with USE_TZ=False
+    OPERATOR_TEST_FRESH     1 starts each operator in a new interpreter, as users do, instead of
+                            forking one that is warm (`tests/zygote.py`)
     OPERATOR_TEST_QUICK     1 leaves out tests/chaos and tests/outages, a third of the time, unless
                             a path is named
 
@@ -141,7 +143,9 @@ def _tell_unused(
 def _run(database: Found, arguments: list[str]) -> Result:
     # One name for pytest's process and its children, and no slot: each run takes its own.
     environment = dict(os.environ, OPERATOR_TEST_DATABASE=database.name)
-    for variable in ("OPERATOR_TEST_NAME", "OPERATOR_TEST_SLOT"):
+    # And what is compiled is kept: else each worker rewrites all asserts, and each of hundreds
+    # of interpreters compiles the project, for minutes of CPU in all. `make clean` removes it.
+    for variable in ("OPERATOR_TEST_NAME", "OPERATOR_TEST_SLOT", "PYTHONDONTWRITEBYTECODE"):
         environment.pop(variable, None)
     workers = os.environ.get("OPERATOR_TEST_WORKERS") or str(2 * (os.cpu_count() or 1))
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from operator_app import Backoff, backoff, moments
 from operator_app.moments import later
+from tests.once import once
+
+pytestmark = once
 
 unhurried = settings(deadline=None)
 finite = {"allow_nan": False, "allow_infinity": False}

@@ -107,7 +107,7 @@ def check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         env={**os.environ, "NO_COLOR": "1", **environment},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -8,6 +8,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from operator_app import conf
+from tests.once import once
+
+pytestmark = once
 
 
 def problem(raw: object) -> str:

@@ -22,6 +22,9 @@ from operator_app.exceptions import (
 )
 from operator_app.outcomes import Aborted, Cancelled, Failed, Outcome, Retried, Stopped
 from operator_app.policy import resolve
+from tests.once import once
+
+pytestmark = once
 
 if sys.version_info < (3, 11):
     # The backport, which comes with pytest; libraries on older Pythons raise its groups.

@@ -39,6 +39,8 @@ from tests.databases import ROOT
 from tests.once import once
 from tests.processes import poll
 
+pytestmark = once
+
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -179,7 +181,6 @@ sys.exit(failed > 0)
 # The README and the tutorial, followed step by step
 
 
-@once
 def test_the_readme_works(tmp_path: Path) -> None:
     given = {block.file: block for block in blocks(README) if block.caption}
     project = Project(tmp_path)
@@ -248,7 +249,6 @@ def _words(line: str) -> list[str]:
     return [*words, "--noinput"] if "createsuperuser" in words else words
 
 
-@once
 def test_the_tutorial_works(tmp_path: Path) -> None:
     typed = follow_tutorial(tmp_path)
     assert "python manage.py operator" in typed
@@ -306,7 +306,6 @@ if __name__ == "__main__":
 """
 
 
-@once
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
 def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
     here = blocks(page)

@@ -21,6 +21,9 @@ from operator_app.exceptions import (
     OperatorError,
     OperatorLost,
 )
+from tests.once import once
+
+pytestmark = once
 
 ERRORS = (
     OperatorError,

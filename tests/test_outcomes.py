@@ -21,6 +21,9 @@ from operator_app.outcomes import (
     Stopped,
 )
 from operator_app.reports import ErrorReport
+from tests.once import once
+
+pytestmark = once
 
 NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=timezone.utc)
 REPORT = ErrorReport("ValueError", "no", "Traceback ...")

@@ -12,6 +12,9 @@ from operator_app.models import Operation
 from operator_app.policy import BUILT_IN, project_policy, resolve
 from operator_app.validation import UNSET
 from tests.kinds.models import LongNote, Note, QuickNote, Report
+from tests.once import once
+
+pytestmark = once
 
 
 class Fatal(Exception):

@@ -16,6 +16,9 @@ from operator_app.reports import (
     shortened,
     storable,
 )
+from tests.once import once
+
+pytestmark = once
 
 
 def raised(error: BaseException) -> BaseException:

@@ -76,7 +76,7 @@ def test_two_clocks_ten_minutes_apart(operate: Start) -> None:
     soon.refresh_from_db()
     assert soon.started_run_at is not None
     assert soon.should_run_at <= soon.started_run_at
-    assert soon.started_run_at - soon.should_run_at < timedelta(seconds=5)
+    assert soon.started_run_at - soon.should_run_at < timedelta(minutes=1)
     assert Operation.objects.get(pk=far.pk).attempts == 0
     assert Operation.objects.finished().count() == len(now) + 1
     assert set(Operation.objects.values_list("crashes", "failures")) == {(0, 0)}

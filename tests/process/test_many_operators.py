@@ -37,7 +37,7 @@ def test_four_operators_run_two_thousand_operations_exactly_once(operate: Start)
     start_at = clock.now() + timedelta(seconds=1.5)
     assert Operation.objects.update(should_run_at=start_at) == OPERATIONS
 
-    wait_until_finished(OPERATIONS, by=operators)
+    wait_until_finished(OPERATIONS, by=operators, timeout=120)
     for operator in operators:
         operator.terminate()
 
@@ -66,7 +66,7 @@ def test_two_operators_and_web_writers_never_meet_a_lock(operate: Start) -> None
     ids, errors = _write_like_a_web_server()
 
     assert errors == []
-    wait_until_finished(len(ids), by=operators)
+    wait_until_finished(len(ids), by=operators, timeout=120)
     for operator in operators:
         operator.terminate()
     assert [operator.wait() for operator in operators] == [0, 0]

@@ -8,6 +8,9 @@ import threading
 import time
 
 from operator_app.wakeups import Wakeup
+from tests.once import once
+
+pytestmark = once
 
 LONG = 20.0
 """Seconds that no test sleeps; one that does has lost a call."""
