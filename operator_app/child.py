@@ -12,6 +12,7 @@ import pickle
 import queue
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.connection import Connection
@@ -141,7 +142,7 @@ def _run(pipe: Connection, claim: Claim) -> None:
     if row is None:
         pipe.send(NotRun(f"operation {claim[1]} is not at claim {claim[2]} any more"))
         return
-    job = OperationJob.of(row, operator=claim[-1])
+    job = OperationJob.of(row, operator=claim[-1], read_at=time.monotonic())
     # The parent has it, too, and inserts its row if somebody asks for its stack.
     job.ran_apart = True
     pipe.send(BEGUN)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from types import FrameType
 from typing import Final
 from uuid import UUID
@@ -92,9 +93,9 @@ class Operator:
         self._outage = Outage()
         self._listener: Listener | None = None
         self._wakeup = Wakeup()
-        self._record = Record(database, self._recorded)
         count = settings.THREADS if threads is None else threads
         self._runners = _all_runners(count, self._done)
+        self._record = Record(database, self._recorded, lambda: self._runners.has_waiting)
         self._heartbeat = Heartbeat(
             database,
             queues=queues,
@@ -109,6 +110,7 @@ class Operator:
             runners=self._runners,
             quarantine=self._runners["quarantine"],
             queues=queues,
+            give_back=partial(self._release, delay=0),
         )
         rescue = Rescue(database, heartbeat=self._heartbeat, recorded=self._recorded)
         self._rescue = NowAndThen(rescue)
@@ -188,7 +190,7 @@ class Operator:
             return False
         self._heartbeat.draining = True
         self._outage.try_now()
-        self._release(self._runners.take_back(), 0)
+        self._release(self._runners.take_back(), delay=0)
         self._tick(self._recount.run)
         deadline = time.monotonic() + self._grace
         while not self._idle and self._signals < 2 and time.monotonic() < deadline:
@@ -200,7 +202,7 @@ class Operator:
         for session in {job.session for job in running} - {None}:
             # What it has locked would keep its own release, or on SQLite any, from being written.
             break_off(session)
-        self._release(running, RELEASED_AFTER)
+        self._release(running, delay=RELEASED_AFTER)
         while not self._record.is_empty and not (self._signals > 1 and self._outage.is_on):
             delay = self._tick(self._record.run)
             if not self._record.is_empty:
@@ -214,10 +216,12 @@ class Operator:
             )
         return bool(running)
 
-    def _release(self, jobs: list[OperationJob], delay: float) -> None:
+    def _release(self, jobs: list[OperationJob], *, delay: float) -> None:
+        leaves = bool(self._signals)
+        reason = "the operator was told to leave" if leaves else "it waited too long for its turn"
         for job in map(copy, jobs):
             # A copy, since the thread that runs the job may still be changing it.
-            job.end_as(Released("the operator was told to leave", delay=delay))
+            job.end_as(Released(reason, delay=delay))
             self._record.add(job)
 
     def _end(self, left_behind: bool) -> None:
@@ -281,8 +285,10 @@ class Operator:
     def _done(self, job: OperationJob) -> None:
         with self._counting:
             self._ran += 1
-        self._record.add(job)
-        self._wakeup.call()
+        # While others wait for their turn nobody is woken for each: a switch between threads takes
+        # longer than to run a short operation.
+        if self._record.add(job) or not self._runners.has_waiting:
+            self._wakeup.call()
 
     def _recorded(self, job: OperationJob) -> None:
         if job.could_not_be_loaded:

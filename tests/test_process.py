@@ -522,6 +522,7 @@ class TestOutages:
             return load(row)
 
         monkeypatch.setattr(specific, "load", fail)
+        monkeypatch.setattr(specific, "_loadable", lambda *args: {})
         assert operator(once=True).run() == 2
         operation.refresh_from_db()
         assert (operation.state, operation.failures) == ("scheduled", 0)

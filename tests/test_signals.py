@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -143,7 +144,7 @@ def test_a_lost_atomic_claim_is_told_to_nobody(
         Note, "resolved_policy", classmethod(lambda cls: _with(policy, atomic=True))
     )
     job = claimed_job(note, operator)
-    job.load()
+    job.read_at = time.monotonic()
     write(note, attempts=7)
     job.run()
     for held in Operation.all_objects.record([job]):
@@ -200,8 +201,9 @@ def test_a_receiver_of_one_kind_hears_of_that_kind_only() -> None:
 
 
 def test_nothing_is_loaded_where_nobody_listens(operator: OperatorProcess) -> None:
-    """An operator that hands jobs to other processes never loads them itself."""
-    job = claimed_job(Note.dispatch(), operator)
+    """Neither that one was claimed nor how it ended is a reason to load it."""
+    claimed = claimed_job(Note.dispatch(), operator).operation
+    job = OperationJob.of(Operation.all_objects.get(pk=claimed.pk))
     job.end_as(Finished())
     with queries() as seen:
         hooks.claimed(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +17,8 @@ from operator_app.runners import Runner
 
 SET_ASIDE_FOR: Final = 60.0
 """Seconds for which a kind is left alone after one of its operations could not be loaded."""
+ENGAGED: Final = 0.25
+"""Seconds until the next look at whether what waits has waited too long, while all are busy."""
 CONTENDED: Final = 0.02
 """Seconds to wait, about, when what is due is just being claimed by others."""
 
@@ -30,6 +32,7 @@ class Dispatch(Duty):
         runners: by the names that policies use.
         quarantine: where operations run whose operator has died before; by default where others do.
         queues: the queues to serve; empty for all.
+        give_back: releases jobs that have waited too long for their turn.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class Dispatch(Duty):
         runners: Mapping[str, Runner],
         quarantine: Runner | None = None,
         queues: Collection[str] = (),
+        give_back: Callable[[list[OperationJob]], object] = bool,
     ) -> None:
         self._database = database
         self._heartbeat = heartbeat
         self._runners = runners
         self._quarantine = quarantine
         self._queues = frozenset(queues)
+        self._give_back = give_back
         self._known: dict[int, str] = {}
         self._set_aside: dict[int, float] = {}
         self._reported: set[int] = set()
@@ -53,10 +58,17 @@ class Dispatch(Duty):
         """Whether the last run found nothing that is due and may be started."""
 
     def run(self) -> float:
-        """Claim once for each runner that has a free slot; return when the next one is due.
+        """Claim once for each runner that has room; return when the next one is due.
 
-        One query for the lanes; a transaction for each runner that has something to do.
+        One query for the lanes; for each runner that has something to do a transaction, and a query
+        for each kind that it takes. None if no runner has room.
         """
+        for runner in self._runners.values():
+            self._give_back(runner.take_back_late())
+        self._learn_kinds()
+        if not self._has_room():
+            self.found_nothing = False
+            return ENGAGED
         lanes = self._open_lanes()
         now = clock.now(self._database)
         due = [lane for lane in lanes if lane.next_at <= now]
@@ -64,9 +76,9 @@ class Dispatch(Duty):
         claimed = tried = 0
         for name, runner in self._runners.items():
             mine = [lane for lane in due if self._known[lane.kind_id] == name]
-            if mine and (free := runner.free):
+            for chosen, room in self._rooms(runner, mine):
                 tried += 1
-                claimed += self._claim(runner, mine, free, now)
+                claimed += self._claim(runner, chosen, room, now)
         if tried:
             # Free slots may be left, or others may hold what is due: look again, but do not spin.
             # What waits for the quarantine is looked for again when that is free.
@@ -106,16 +118,38 @@ class Dispatch(Duty):
             known = kinds.known_kinds(self._database)
             self._known = {kind_id: kinds.runner_of(model) for kind_id, model in known.items()}
 
+    def _has_room(self) -> bool:
+        """Whether a runner would take anything at this moment."""
+        for name in set(self._known.values()):
+            kind_ids = [kind_id for kind_id, wanted in self._known.items() if wanted == name]
+            runner = self._runners[name]
+            if runner.room([kind_id for kind_id in kind_ids if runner.is_quick(kind_id)]):
+                return True
+        return not self._known
+
+    def _rooms(self, runner: Runner, lanes: list[Lane]) -> Iterator[tuple[list[Lane], int]]:
+        """Yield lanes, and how many operations of them are to be claimed for a runner: first of
+        those that come before all whose operations take long, also ahead of their turn; then, for
+        the places that are left, of all.
+        """
+        slow = [lane.priority for lane in lanes if not runner.is_quick(lane.kind_id)]
+        quick = [lane for lane in lanes if not slow or lane.priority > max(slow)]
+        if quick and (room := runner.room({lane.kind_id for lane in quick})):
+            yield quick, room
+        if len(quick) < len(lanes) and (free := runner.free):
+            yield lanes, free
+
     def _claim(self, runner: Runner, lanes: list[Lane], limit: int, now: datetime) -> int:
         process = self._heartbeat.process
         assert process is not None, "the heartbeat is started first"
         operations = Operation.all_objects.using(self._database)
         quarantine = self._quarantine or runner
+        read_at, name = time.monotonic(), str(process)
         claimed = operations.claim(
             process, lanes, limit=limit, now=now, suspects=bool(quarantine.free)
         )
         for operation in claimed:
-            job = OperationJob.of(operation, operator=str(process))
+            job = OperationJob.of(operation, operator=name, read_at=read_at)
             log.transition("claimed", job)
             hooks.claimed(job)
             (quarantine if operation.crashes else runner).submit(job)

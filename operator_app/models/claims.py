@@ -18,9 +18,10 @@ from django.db import connections
 from django.db.models import F, Min, Value
 from django.db.models.expressions import RawSQL
 
-from operator_app.models import states
+from operator_app.models import specific, states
 from operator_app.models.process import OperatorProcess
 from operator_app.models.querysets import OperationQuerySet
+from operator_app.models.specific import Taken
 from operator_app.models.transactions import in_transaction, unlocked
 
 if TYPE_CHECKING:
@@ -97,11 +98,13 @@ def claim(
     suspects: bool = True,
     alias: str,
 ) -> list[Operation]:
-    """Take up to `limit` due operations of these lanes for `operator`; return them, claimed.
+    """Take up to `limit` due operations of these lanes for `operator`; return them, claimed, as
+    instances of the users' own classes where these can be loaded.
 
     Higher priority first, then by `should_run_at`, then by id; exact but for rows that another
     operator has locked at this moment, which are passed over. `attempts` grows by one and is the
     fence from then on. One transaction: at most two SELECTs per lane that contributes, one UPDATE.
+    After it one SELECT for each kind, and one more if some could not be loaded.
 
     Args:
         operator: whose they become.
@@ -114,7 +117,8 @@ def claim(
     due = [lane for lane in lanes if lane.next_at <= now]
     if not due or limit < 1:
         return []
-    return in_transaction(alias, lambda: _take(operator, due, limit, _Due(now, suspects, alias)))
+    taken = in_transaction(alias, lambda: _take(operator, due, limit, _Due(now, suspects, alias)))
+    return specific.load_claimed(taken, operator, now, alias)
 
 
 class _Due(NamedTuple):
@@ -133,16 +137,15 @@ class _Due(NamedTuple):
         return mine.order_by("should_run_at", "id")
 
 
-def _take(
-    operator: OperatorProcess, lanes: Sequence[Lane], limit: int, due: _Due
-) -> list[Operation]:
-    chosen: list[Operation] = []
+def _take(operator: OperatorProcess, lanes: Sequence[Lane], limit: int, due: _Due) -> list[Taken]:
+    chosen: list[Taken] = []
     by_priority = sorted(lanes, key=lambda lane: -lane.priority)
     for _, peers in groupby(by_priority, key=lambda lane: lane.priority):
-        found: list[Operation] = []
+        found: list[Taken] = []
         for lane, share in _shares(list(peers), limit - len(chosen), due):
-            found += unlocked(due.in_lane(lane)[:share])
-        chosen += sorted(found, key=lambda operation: (operation.should_run_at, operation.pk))
+            rows = due.in_lane(lane).values_list("should_run_at", "pk")[:share]
+            found += [Taken(moment, pk, lane.kind_id) for moment, pk in unlocked(rows)]
+        chosen += sorted(found)
         if len(chosen) >= limit:
             break
     if not chosen:
@@ -177,10 +180,8 @@ def _heads(
     return [head for rows in numbered for head in rows]
 
 
-def _mark(
-    chosen: list[Operation], operator: OperatorProcess, now: datetime, alias: str
-) -> list[Operation]:
-    ids = [operation.pk for operation in chosen]
+def _mark(chosen: list[Taken], operator: OperatorProcess, now: datetime, alias: str) -> list[Taken]:
+    ids = [taken.pk for taken in chosen]
     claimed = (
         _operations(alias)
         .filter(pk__in=ids)
@@ -189,19 +190,17 @@ def _mark(
             started_run_at=now,
             operator=operator,
             attempts=F("attempts") + 1,
+            begun_run_at=None,
+            times_out_at=None,
             abort_requested_at=None,
+            stack_requested_at=None,
         )
     )
-    if claimed != len(ids):
-        mine = _operations(alias).filter(pk__in=ids, operator=operator, started_run_at=now)
-        held = set(mine.values_list("pk", flat=True))
-        chosen = [operation for operation in chosen if operation.pk in held]
-    for operation in chosen:
-        operation.started_run_at = now
-        operation.operator = operator
-        operation.attempts += 1
-        operation.abort_requested_at = None
-    return chosen
+    if claimed == len(ids):
+        return chosen
+    mine = _operations(alias).filter(pk__in=ids, operator=operator, started_run_at=now)
+    held = set(mine.values_list("pk", flat=True))
+    return [taken for taken in chosen if taken.pk in held]
 
 
 def _operations(alias: str) -> OperationQuerySet[Operation]:

@@ -18,6 +18,30 @@ _doubted_at = -1.0
 """When a thread of this process last found that the database was away."""
 
 
+def are_doubtful() -> bool:
+    """Whether `freshen()` has anything to ask. No queries."""
+    now = time.monotonic()
+    return any(_is_doubtful(connection, now) for connection in _mine())
+
+
+def are_untidy() -> bool:
+    """Whether `tidy()` may have a query to make. If not, this does all that it would do."""
+    now = time.monotonic()
+    for connection in _mine():
+        opened = getattr(connection, _OPENED, None)
+        if (
+            opened is None
+            or opened[0] is not connection.connection
+            or now - opened[1] > KEPT_FOR
+            or connection.errors_occurred
+            or not connection.autocommit
+        ):
+            return True
+        connection.queries_log.clear()
+        setattr(connection, _USED, now)
+    return False
+
+
 def freshen() -> None:
     """Drop those of this thread's connections that the server has dropped. Call it before a job.
 
@@ -25,11 +49,9 @@ def freshen() -> None:
     which would be charged to an operation that has done nothing. One ping for a connection that was
     idle for `TRUSTED_FOR` or that was open when another thread lost its own; otherwise no query.
     """
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None or connection.in_atomic_block:
-            continue
-        used = getattr(connection, _USED, None)
-        if used is None or used < _doubted_at or time.monotonic() - used > TRUSTED_FOR:
+    now = time.monotonic()
+    for connection in _mine():
+        if _is_doubtful(connection, now):
             if connection.is_usable():
                 setattr(connection, _USED, time.monotonic())
             else:
@@ -51,9 +73,7 @@ def tidy() -> None:
     closed, a transaction left open is rolled back, and the query log that Django keeps under DEBUG
     is emptied. No query on a healthy connection. Inside `atomic()` (a test) nothing is touched.
     """
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None or connection.in_atomic_block:
-            continue
+    for connection in _mine():
         _roll_back(connection)
         connection.queries_log.clear()
         if connection.connection is None:
@@ -80,6 +100,20 @@ def lost() -> None:
     global _doubted_at  # noqa: PLW0603  (one fact about the process, for all its threads)
     _doubted_at = time.monotonic()
     reset()
+
+
+def _mine() -> list[Any]:
+    """Return this thread's connections that are open, and not inside `atomic()`."""
+    return [
+        connection
+        for connection in connections.all(initialized_only=True)
+        if connection.connection is not None and not connection.in_atomic_block
+    ]
+
+
+def _is_doubtful(connection: Any, now: float) -> bool:
+    used = getattr(connection, _USED, None)
+    return used is None or used < _doubted_at or now - used > TRUSTED_FOR
 
 
 def _roll_back(connection: Any) -> None:

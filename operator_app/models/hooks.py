@@ -25,9 +25,12 @@ def claimed(job: OperationJob) -> None:
     model = kinds.model_of(job.operation.kind_id, job.alias)
     if model is None:
         return
+    has_hook = kinds.overrides(model, "queued")
+    if not has_hook and not signals.operation_claimed.has_listeners(model):
+        return
     # On the operator's main thread, which is watched; what users do takes its time.
     with pausing():
-        if kinds.overrides(model, "queued"):
+        if has_hook:
             _call("queued", job, lambda: job.load().queued())
         _send(signals.operation_claimed, model, job)
 
@@ -41,26 +44,27 @@ def started(job: OperationJob) -> None:
 def has_ending_hook(job: OperationJob) -> bool:
     """Whether anybody wants to know how the job ended. No queries."""
     model = kinds.model_of(job.operation.kind_id, job.alias)
-    listened = model is not None and signals.operation_ended.has_listeners(model)
-    return listened or _ending_hook(job) is not None
+    if model is None:
+        return False
+    return _ending_hook(job, model) is not None or signals.operation_ended.has_listeners(model)
 
 
 def ended(job: OperationJob) -> None:
     """Call `succeeded()` or `errored()`, and send `operation_ended`."""
-    name, outcome, error = _ending_hook(job), job.ending, job.error
+    model = kinds.model_of(job.operation.kind_id, job.alias)
+    if model is None:
+        return
+    name, outcome, error = _ending_hook(job, model), job.ending, job.error
     if name == "succeeded":
         _call(name, job, lambda: job.load().succeeded())
     elif name == "errored" and outcome is not None and error is not None:
         will_retry = not outcome.ended
         _call(name, job, lambda: job.load().errored(error, will_retry))
-    model = kinds.model_of(job.operation.kind_id, job.alias)
-    if model is not None:
-        _send(signals.operation_ended, model, job, outcome=outcome)
+    _send(signals.operation_ended, model, job, outcome=outcome)
 
 
-def _ending_hook(job: OperationJob) -> str | None:
-    model = kinds.model_of(job.operation.kind_id, job.alias)
-    if model is None or job.ending is None:
+def _ending_hook(job: OperationJob, model: type[Operation]) -> str | None:
+    if job.ending is None:
         return None
     if isinstance(job.ending, Finished):
         name = "succeeded"

@@ -75,6 +75,8 @@ class OperationJob(models.Model):
     """What it was asked to end with, from outside; None if nobody has asked."""
     instance: Operation | None = None
     """The operation as an instance of the user's class, once loaded."""
+    read_at: float | None = None
+    """When an operator's claim read its operation, by the monotonic clock; None if by hand."""
     could_not_be_loaded: bool = False
     """Whether the operation was released because the database would not give it out."""
     thread: int | None = None
@@ -110,15 +112,25 @@ class OperationJob(models.Model):
         return f"{self.display_name} #{self.operation_id} (claim {self.number})"
 
     @classmethod
-    def of(cls, operation: Operation, operator: str = "") -> OperationJob:
-        """Return the job of a claimed operation, unsaved. No queries."""
+    def of(
+        cls, operation: Operation, operator: str = "", read_at: float | None = None
+    ) -> OperationJob:
+        """Return the job of a claimed operation, unsaved. No queries.
+
+        Args:
+            operation: as an instance of the user's class, if it was read as one.
+            operator: the name of who claimed it.
+            read_at: see there.
+        """
         assert operation.started_run_at is not None, f"{operation} has not been claimed"
-        return cls(
+        job = cls(
             operation=operation,
             number=operation.attempts,
             operator=operator,
             started_at=operation.started_run_at,
         )
+        job.read_at = read_at
+        return job
 
     @cached_property
     def captured(self) -> capture.Captured:
@@ -217,7 +229,9 @@ class OperationJob(models.Model):
         """Note how the attempt ended, and when; by default now. Writes nothing."""
         self.ending, self.outcome = outcome, outcome.name
         self.ended_at = at or clock.now(self.alias)
-        self.message, self.log = outcome.reason, self.captured.text or self.log
+        self.message = outcome.reason
+        if "captured" in self.__dict__:
+            self.log = self.captured.text or self.log
         if (report := outcome.report) is not None:
             self.exception_class = shortened(report.exception_class, MESSAGE_LENGTH)
             self.message, self.traceback = report.message, report.traceback

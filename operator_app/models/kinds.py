@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.contrib.contenttypes.models import ContentType
+from django.contrib.contenttypes.models import ContentType, ContentTypeManager
 from django.core.signals import setting_changed
 from django.db.models import Subquery
 from django.dispatch import receiver
@@ -21,8 +22,7 @@ _resolved: dict[tuple[int, ...], tuple[list[policies.Policy], policies.Policy]] 
 
 def content_type(model: type[Operation], alias: str) -> ContentType:
     """Return the content type of a kind; a proxy has its own. One query, the first time."""
-    manager = ContentType.objects.db_manager(alias)
-    return manager.get_for_model(model, for_concrete_model=False)
+    return _content_types(alias).get_for_model(model, for_concrete_model=False)
 
 
 def content_type_id(model: type[Operation]) -> Subquery:
@@ -34,12 +34,20 @@ def content_type_id(model: type[Operation]) -> Subquery:
     return Subquery(rows.values("id")[:1])
 
 
+@lru_cache
+def _content_types(alias: str) -> ContentTypeManager:
+    """Return the manager of one database: the same one, since to make it takes longer than to find
+    in it what it has found before.
+    """
+    return ContentType.objects.db_manager(alias)
+
+
 def model_of(kind_id: int, alias: str) -> type[Operation] | None:
     """Return the class of a kind, or None if this process does not know it. Cached by Django."""
     from operator_app.models.operation import Operation
 
     try:
-        found = ContentType.objects.db_manager(alias).get_for_id(kind_id).model_class()
+        found = _content_types(alias).get_for_id(kind_id).model_class()
     except ContentType.DoesNotExist:
         return None
     if found is None or not issubclass(found, Operation) or found is Operation:
@@ -50,7 +58,7 @@ def model_of(kind_id: int, alias: str) -> type[Operation] | None:
 def label_of(kind_id: int, alias: str) -> str:
     """Return "app.Model" for a kind; in lower case if its class is gone. Cached by Django."""
     try:
-        kind = ContentType.objects.db_manager(alias).get_for_id(kind_id)
+        kind = _content_types(alias).get_for_id(kind_id)
     except ContentType.DoesNotExist:
         return f"kind {kind_id}"
     found = kind.model_class()
@@ -73,8 +81,7 @@ def known_kinds(alias: str) -> dict[int, type[Operation]]:
 
     One query the first time; Django keeps content types in memory afterwards.
     """
-    manager = ContentType.objects.db_manager(alias)
-    found = manager.get_for_models(*all_kinds(), for_concrete_models=False)
+    found = _content_types(alias).get_for_models(*all_kinds(), for_concrete_models=False)
     return {kind.pk: model for model, kind in found.items()}  # type: ignore[misc]
 
 

@@ -12,6 +12,7 @@ from operator_app import log
 from operator_app.models import attempts
 from operator_app.models.begun import claims_of
 from operator_app.models.connections import reset
+from operator_app.models.finishes import finish
 from operator_app.models.job import OperationJob
 from operator_app.models.notice import give_notice
 from operator_app.models.transactions import in_transaction, is_away
@@ -26,9 +27,10 @@ STATEMENT_SIZE: Final = 1_000_000
 def record(jobs: Sequence[OperationJob], *, alias: str) -> list[OperationJob]:
     """Write how these jobs ended; return those whose claim still held.
 
-    One transaction for all of them: one guarded UPDATE per job, in the order of the operations'
-    ids so that two recorders cannot deadlock, then the job rows that are kept, inserted together.
-    If a row cannot be stored, each job gets a transaction of its own, so that one that cannot
+    One transaction for all of them, in the order of the operations' ids so that two recorders
+    cannot deadlock: one guarded UPDATE for all that have finished and one for each other, then the
+    job rows that are kept, inserted together. If a claim was lost, all of it is done anew with one
+    UPDATE for each; if a row cannot be stored, with a transaction for each, so that one that cannot
     be written takes no other with it. A job whose claim was lost is logged and changes nothing.
 
     Args:
@@ -49,9 +51,16 @@ def record(jobs: Sequence[OperationJob], *, alias: str) -> list[OperationJob]:
     return held
 
 
+class _ClaimLost(Exception):
+    """Rolls back what was to be written together: one of the claims does not hold."""
+
+
 def _record(ordered: Sequence[OperationJob], alias: str) -> list[OperationJob]:
     try:
-        return in_transaction(alias, lambda: write(ordered, alias))
+        try:
+            return in_transaction(alias, lambda: write(ordered, alias, together=True))
+        except _ClaimLost:
+            return in_transaction(alias, lambda: write(ordered, alias))
     except Exception as error:
         if is_away(error) and not _is_suspicious(ordered, alias):
             raise
@@ -91,17 +100,30 @@ def _is_suspicious(jobs: Sequence[OperationJob], alias: str) -> bool:
     return max(job.write_tried for job in jobs) >= SUSPICIOUS
 
 
-def write(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
+def write(
+    jobs: Sequence[OperationJob], alias: str, *, together: bool = False
+) -> list[OperationJob]:
     """Write how jobs ended, inside the caller's transaction; return those whose claim still held.
 
     One guarded UPDATE per job, one INSERT for the job rows that are kept; two more if some have
     failed for good and somebody is to be told; a SELECT more if child processes were killed.
+
+    Args:
+        jobs: in the order of the operations' ids.
+        alias: the database of their operations.
+        together: whether those that finished are written by one UPDATE.
+
+    Raises:
+        _ClaimLost: if one of these has lost its claim: the transaction is to be rolled back.
     """
     from operator_app.models.rescues import take_over_rows
 
-    ended: list[OperationJob] = []
+    ended = [job for job in jobs if together and _has_finished(job)]
+    if ended and not finish(ended, alias):
+        raise _ClaimLost
     landed: list[OperationJob] = []
-    for job in jobs:
+    rest = [job for job in jobs if not _has_finished(job)] if ended else jobs
+    for job in rest:
         if _end(job, alias):
             ended.append(job)
         elif _has_landed(job, alias):
@@ -144,6 +166,10 @@ def _groups(jobs: Sequence[OperationJob]) -> Iterator[list[OperationJob]]:
         size += length
     if group:
         yield group
+
+
+def _has_finished(job: OperationJob) -> bool:
+    return isinstance(job.ending, Finished) and job.operation.operator_id is not None
 
 
 def _end(job: OperationJob, alias: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
@@ -13,6 +14,7 @@ from django.db import DatabaseError, connections, transaction
 from operator_app import clock, log
 from operator_app.exceptions import OperationAborted
 from operator_app.models import hooks
+from operator_app.models.begun import claims_of
 from operator_app.models.transactions import is_away, writing
 from operator_app.models.watchdog import watching
 from operator_app.outcomes import Finished
@@ -22,6 +24,9 @@ from operator_app.reports import ErrorReport
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
     from operator_app.models.operation import Operation
+
+READ_FOR: Final = 1.0
+"""Seconds after which a row that was read is read again before it is run."""
 
 
 class ClaimLost(Exception):
@@ -33,15 +38,26 @@ class NotBegun(Exception):
 
 
 def load(job: OperationJob) -> None:
-    """Load the operation of a job, and tell who listens that it starts. At most one query.
+    """Load the operation of a job, and tell who listens that it starts. No query if its row was
+    read as an instance of the user's class a moment ago; otherwise at most two.
 
     Raises:
         ClaimLost: if the claim was lost.
         OperationAborted: if a person wanted it to end before it had begun.
         BaseException: whatever loading raises.
     """
-    with watching(job.alias):
-        operation = job.load()
+    if job.operation.operator_id is None:
+        with watching(job.alias):
+            job.load()
+    elif job.read_at is None or time.monotonic() - job.read_at > READ_FOR:
+        with watching(job.alias):
+            _read_again(job)
+    elif type(job.operation) is _base():
+        with watching(job.alias):
+            job.load()
+    else:
+        job.instance = job.operation
+    operation = job.load()
     if not _is_claim_of(job, operation):
         raise ClaimLost
     if operation.abort_requested_at is not None:
@@ -77,6 +93,23 @@ async def arun(job: OperationJob) -> BaseException | None:
     except BaseException as error:
         return error
     return None
+
+
+def _read_again(job: OperationJob) -> None:
+    """Read the row of an operation whose claim is not of this moment, and load it. Its process may
+    have been paused since, taken for dead, and its work given to another.
+
+    Raises:
+        ClaimLost: if it is no longer what the job claimed.
+        BaseException: whatever loading raises.
+    """
+    row = claims_of([job], job.alias).first()
+    if row is None:
+        raise ClaimLost
+    # What the operator has noted here since the claim, it has written there.
+    job.operation, job.instance = row, None
+    job.load()
+    job.read_at = time.monotonic()
 
 
 def _is_claim_of(job: OperationJob, operation: Operation) -> bool:
@@ -165,8 +198,14 @@ def _refuse_broken(alias: str) -> None:
 
 def _call(operation: Operation) -> None:
     result = operation.run()
-    if inspect.isawaitable(result):
+    if result is not None and inspect.isawaitable(result):
         async_to_sync(_finish)(result)
+
+
+def _base() -> type[Operation]:
+    from operator_app.models.operation import Operation
+
+    return Operation
 
 
 async def _finish(result: Awaitable[object]) -> None:

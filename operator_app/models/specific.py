@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from operator_app.exceptions import OperationLost
-from operator_app.models import kinds
+from operator_app.models import kinds, states
+from operator_app.models.connections import answers
+from operator_app.models.transactions import is_away
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
+    from operator_app.models.process import OperatorProcess
+
+_NULLED: Final = ("begun_run_at", "times_out_at", "abort_requested_at", "stack_requested_at")
+"""What is null in a row that has just been claimed, besides the endings."""
+
+
+class Taken(NamedTuple):
+    """What a claim has taken of a row; in the order of the claim."""
+
+    should_run_at: datetime
+    pk: int
+    kind_id: int
 
 
 def has_own_columns(model: type[Operation]) -> bool:
     """Whether instances of a kind hold more than the common table does."""
-    from operator_app.models.operation import Operation
-
-    return model._meta.concrete_model is not Operation
+    return model._meta.concrete_model is not _base()
 
 
 def load(operation: Operation) -> Operation:
@@ -64,6 +77,84 @@ def load_all(operations: Iterable[Operation]) -> list[Operation]:
         else:
             found |= {row.pk: _as_proxy(model, row) for row in members}
     return [found.get(row.pk, row) for row in rows]
+
+
+def load_claimed(
+    taken: Sequence[Taken], operator: OperatorProcess, now: datetime, alias: str
+) -> list[Operation]:
+    """Return the operations that an operator has just claimed, in the same order; without those
+    that were deleted since.
+
+    One query per kind, of the columns whose values do not follow from the claim: a time takes as
+    long to read as all numbers of a row together. What cannot be loaded, for whatever reason, is
+    returned as an `Operation`: its job meets that reason alone, and says it. One query more for
+    all of these.
+
+    Args:
+        taken: what was claimed.
+        operator: for whom.
+        now: when.
+        alias: the database.
+
+    Raises:
+        OperationalError, InterfaceError: if the database is away.
+    """
+    by_kind: dict[int, list[Taken]] = defaultdict(list)
+    for each in taken:
+        by_kind[each.kind_id].append(each)
+    claim = dict.fromkeys((*states.ENDINGS, *_NULLED))
+    claim |= {"started_run_at": now, "operator_id": operator.pk}
+    found: dict[int, Operation] = {}
+    for kind_id, members in by_kind.items():
+        model = kinds.model_of(kind_id, alias)
+        if model is not None:
+            found |= _loadable(model, members, claim, alias)
+    if missing := [each for each in taken if each.pk not in found]:
+        found |= _read(_base(), missing, claim, alias)
+    return [found[each.pk] for each in taken if each.pk in found]
+
+
+def _loadable(
+    model: type[Operation], taken: Sequence[Taken], claim: dict[str, Any], alias: str
+) -> dict[int, Operation]:
+    """Return those that can be loaded: all or none, where one of them raises."""
+    try:
+        return _read(model, taken, claim, alias)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if is_away(error) and not answers(alias):
+            raise
+        # Its table is older or newer than its class, or its own code fails: one of them may not be
+        # to blame, and none keeps another from being run.
+        return {}
+
+
+def _read(
+    model: type[Operation], taken: Sequence[Taken], claim: dict[str, Any], alias: str
+) -> dict[int, Operation]:
+    """Return instances of the rows, with the values of the claim. One query."""
+    by_id = {each.pk: each for each in taken}
+    names = [field.attname for field in model._meta.concrete_fields]
+    read = [name for name in names if name not in claim and name != "should_run_at"]
+    places = [names.index(name) for name in read]
+    known = [claim.get(name) for name in names]
+    moment, key = names.index("should_run_at"), read.index(model._meta.pk.attname)
+    found: dict[int, Operation] = {}
+    rows = model._base_manager.using(alias).filter(pk__in=list(by_id))
+    for row in rows.values_list(*read):
+        values = list(known)
+        for place, value in zip(places, row, strict=True):
+            values[place] = value
+        values[moment] = by_id[row[key]].should_run_at
+        found[row[key]] = model.from_db(alias, names, values)
+    return found
+
+
+def _base() -> type[Operation]:
+    from operator_app.models.operation import Operation
+
+    return Operation
 
 
 def _by_id(model: type[Operation], ids: list[Any], alias: str) -> dict[Any, Operation]:

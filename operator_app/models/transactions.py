@@ -102,7 +102,7 @@ def _say(connection: Any, statement: str) -> None:
         cursor.execute(statement)
 
 
-def unlocked(rows: QuerySet[ModelT]) -> list[ModelT]:
+def unlocked(rows: QuerySet[ModelT, T]) -> list[T]:
     """Lock those of these rows that nobody else has locked, and return them. One query, inside a
     transaction.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from operator_app.models import OperationJob, stack
@@ -27,6 +27,25 @@ class Runner(ABC):
     @abstractmethod
     def free(self) -> int:
         """How many jobs it could start at this moment."""
+
+    def room(self, kind_ids: Collection[int]) -> int:
+        """How many operations of these kinds it would take at this moment: the free places, and
+        what may wait for its turn because it is known to take but a moment.
+        """
+        return self.free
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether jobs wait for their turn that will not wait for long."""
+        return False
+
+    def is_quick(self, kind_id: int) -> bool:
+        """Whether operations of a kind are known to take but a moment here."""
+        return False
+
+    def take_back_late(self) -> list[OperationJob]:
+        """Return the jobs that wait for their turn, and have for too long; they will not be run."""
+        return []
 
     @property
     @abstractmethod

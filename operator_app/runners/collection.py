@@ -33,6 +33,11 @@ class Runners(Mapping[str, Runner]):
         return all(runner.is_idle for runner in self.values())
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether jobs wait for their turn that will not wait for long."""
+        return any(runner.has_waiting for runner in self.values())
+
+    @property
     def running(self) -> list[OperationJob]:
         """The jobs whose `run()` has begun and has not returned."""
         return [job for runner in self.values() for job in runner.running]

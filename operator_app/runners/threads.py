@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
+from typing import Final
 
 from operator_app import log
 from operator_app.models import OperationJob
-from operator_app.models.connections import freshen, reset, tidy
+from operator_app.models.connections import are_doubtful, are_untidy, freshen, reset, tidy
 from operator_app.models.watchdog import watching
 from operator_app.runners.base import Done
 from operator_app.runners.local import LocalRunner
+from operator_app.runners.pace import SHORT, Pace
+
+LATE: Final = 1.0
+"""Seconds without a thread that has come free, after which what waits for one is given back."""
 
 Work = Callable[[], None]
 
@@ -25,6 +32,8 @@ class ThreadRunner(LocalRunner):
 
     def __init__(self, capacity: int, done: Done) -> None:
         super().__init__(capacity, done)
+        self._pace = Pace()
+        self._began: dict[int, float] = {}
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._calls = 0
         self._busy = 0
@@ -34,6 +43,37 @@ class ThreadRunner(LocalRunner):
         ]
         for thread in self._threads:
             thread.start()
+
+    def room(self, kind_ids: Collection[int]) -> int:
+        """The free threads; and if nothing takes long, as many more as run in a tenth of a second,
+        once half of these have begun.
+        """
+        with self._lock:
+            free, waiting = self.free, len(self._waiting)
+            oldest = min(self._began.values(), default=math.inf)
+        ahead = self._pace.ahead(kind_ids, self.capacity)
+        if waiting > ahead // 2 or time.monotonic() - oldest >= SHORT:
+            return free
+        return max(free, ahead - waiting)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether jobs wait that were claimed ahead of their turn."""
+        return bool(self._waiting)
+
+    def is_quick(self, kind_id: int) -> bool:
+        """Whether its runs are known to be short."""
+        return self._pace.is_short(kind_id)
+
+    def take_back_late(self) -> list[OperationJob]:
+        """Return all that wait for their turn, if no thread has come free for so long that what
+        runs must take longer than such operations do: others could run them meanwhile.
+        """
+        with self._lock:
+            newest = max(self._began.values(), default=math.inf)
+            is_ahead = len(self._waiting) + len(self._running) > self.capacity
+            is_late = is_ahead and time.monotonic() - newest > LATE
+            return self.take_back() if is_late else []
 
     def submit(self, job: OperationJob) -> None:
         """Hand the job to a free thread."""
@@ -68,11 +108,13 @@ class ThreadRunner(LocalRunner):
             with self._lock:
                 self._busy += 1
             try:
-                with watching():
-                    freshen()
+                if are_doubtful():
+                    with watching():
+                        freshen()
                 work()
-                with watching():
-                    tidy()
+                if are_untidy():
+                    with watching():
+                        tidy()
             except BaseException:
                 # Jobs and hooks catch their own errors: this one is the engine's, and the thread
                 # must outlive it.
@@ -85,11 +127,14 @@ class ThreadRunner(LocalRunner):
     def _run(self, job: OperationJob) -> None:
         if not self._start(job):
             return
+        began = self._began[id(job)] = time.monotonic()
         try:
             if job.begin():
                 job.run()
         except BaseException:
             self._release(job)
+        del self._began[id(job)]
+        self._pace.learn(job.operation.kind_id, time.monotonic() - began)
         self._hand_over(job)
 
     def _call(self, work: Work) -> None:

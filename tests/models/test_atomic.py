@@ -274,7 +274,7 @@ def test_deleting_itself(run: Run) -> None:
 
     job = run(delete)
     assert lines() == []
-    assert stored(job.operation).finished_run_at is None
+    assert Operation.all_objects.get(pk=job.operation_id).finished_run_at is None
 
 
 def test_perform() -> None:

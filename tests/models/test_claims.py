@@ -213,7 +213,7 @@ def test_what_a_claim_writes(operator: OperatorProcess) -> None:
         "attempts": 5,
         "abort_requested_at": None,
     }
-    assert type(claimed) is Operation
+    assert type(claimed) is Note
     assert {name: getattr(claimed, name) for name in changed} == changed
     assert claimed.operator == operator
 
@@ -229,7 +229,7 @@ def test_a_claim_is_one_update_whatever_its_size(operator: OperatorProcess) -> N
         statements = [sql for sql in seen if "SAVEPOINT" not in sql]
         assert sum(sql.startswith("UPDATE") for sql in statements) == 1
         counts.append(len(statements))
-    assert counts == [3, 3]  # the lanes, the rows, the update
+    assert counts == [4, 4]  # the lanes, the rows, the update, the instances
 
 
 # Races, told one step at a time

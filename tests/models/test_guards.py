@@ -364,15 +364,16 @@ def test_the_engine_writes_its_columns_with_guarded_updates() -> None:
     with its guard; for a kind with columns too, where a subclass's queryset would select first.
     """
     LongNote.dispatch()
-    with queries("UPDATE") as seen:
+    with queries() as seen:
         run_due()
     LongNote.dispatch()
-    with queries("UPDATE") as by_hand:
+    with queries() as by_hand:
         OperationJob(operation=LongNote.objects.due().get()).perform()
-    assert len(seen) == 2 and len(by_hand) == 2
-    for sql in seen + by_hand:
-        statement = sql.replace('"', "").replace("`", "")
-        assert statement.startswith("UPDATE operator_app_operation SET")
+    updates = [sql for sql in [*seen, *by_hand] if "UPDATE" in sql]
+    assert len(updates) == 4
+    for sql in updates:
+        statement = " ".join(sql.replace('"', "").replace("`", "").split())
+        assert "UPDATE operator_app_operation" in statement or "AS held ON" in statement
         condition = statement.partition(" WHERE ")[2]
         assert "started_run_at IS" in condition
         assert all(

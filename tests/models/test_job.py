@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -24,6 +25,7 @@ from operator_app.exceptions import (
 )
 from operator_app.models import Operation, OperationJob, OperatorProcess, kinds
 from operator_app.models.current import current_job
+from operator_app.models.runs import READ_FOR
 from operator_app.outcomes import Aborted, Cancelled, Failed, Finished, Released, Retried, Stopped
 from operator_app.runners import ThreadRunner
 from operator_app.testing import run_due
@@ -185,9 +187,19 @@ def test_a_broken_backoff_fails_the_operation_with_both_errors(
 
 
 def test_run_writes_nothing(operator: OperatorProcess) -> None:
-    """Between claim and record the engine sends one query, to load; none for a proxy."""
-    for kind, number in ((Note, 2), (Sweep, 1), (LongNote, 2)):
+    """Between claim and record the engine sends no query, if the row was read a moment ago; else
+    one that looks whether the claim holds, and one that loads, which a proxy does not need.
+    """
+    for kind, is_old, number in [
+        (Note, False, 1),
+        (Sweep, False, 1),
+        (LongNote, False, 1),
+        (Note, True, 3),
+        (Sweep, True, 2),
+        (LongNote, True, 3),
+    ]:
         job = claimed_job(kind.dispatch(), operator)
+        job.read_at = time.monotonic() - (2 * READ_FOR if is_old else 0)
         with queries() as seen:
             job.run()
         statements = [sql for sql in seen if "SAVEPOINT" not in sql]

@@ -20,6 +20,7 @@ class Owned(Held):
     """A job of an operator."""
 
     interruption: BaseException | None = None
+    kind_id = 1
 
     def __init__(self, operator_id: int) -> None:
         super().__init__()
