@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -30,6 +30,8 @@ class Dispatch(Duty):
         runners: by the names that policies use.
         quarantine: where operations run whose operator has died before; by default where others do.
         queues: the queues to serve; empty for all.
+        interval: returns how long to wait if nothing is known to become due; by default
+            `OPERATOR["POLL_INTERVAL"]`.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Dispatch(Duty):
         runners: Mapping[str, Runner],
         quarantine: Runner | None = None,
         queues: Collection[str] = (),
+        interval: Callable[[], float] = lambda: conf.get().POLL_INTERVAL,
     ) -> None:
         self._database = database
         self._heartbeat = heartbeat
         self._runners = runners
         self._quarantine = quarantine
         self._queues = frozenset(queues)
+        self._interval = interval
         self._known: dict[int, str] = {}
         self._set_aside: dict[int, float] = {}
         self._reported: set[int] = set()
@@ -75,6 +79,12 @@ class Dispatch(Duty):
             pause *= random.uniform(0.5, 1.5)
             return 0.0 if claimed else min(pause, self._until_next(lanes, now))
         return self._until_next(lanes, now)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it could start an operation now, of some kind that it knows. From any thread."""
+        names = set(self._known.values()) or set(self._runners)
+        return any(runner.free for name, runner in self._runners.items() if name in names)
 
     def set_aside(self, kind_id: int) -> None:
         """Leave a kind alone for a while: its operations cannot be loaded here now."""
@@ -122,9 +132,11 @@ class Dispatch(Duty):
         return len(claimed)
 
     def _until_next(self, lanes: list[Lane], now: datetime) -> float:
-        interval = conf.get().POLL_INTERVAL
+        # What is due and has found no free slot is no matter of calls.
+        waiting = any(lane.next_at <= now for lane in lanes)
+        interval = conf.get().POLL_INTERVAL if waiting else self._interval()
         # Jitter, so that operators started together do not ask together ever after.
-        delays = [random.uniform(0.8, 1.0) * interval]
+        delays = [random.uniform(0.9, 1.0) * interval]
         delays += [(lane.next_at - now).total_seconds() for lane in lanes if lane.next_at > now]
         return min(delays)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from typing import Any, Final
 
@@ -18,18 +19,24 @@ _doubted_at = -1.0
 """When a thread of this process last found that the database was away."""
 
 
-def freshen() -> None:
+def freshen(*, ask: bool = True) -> None:
     """Drop those of this thread's connections that the server has dropped. Call it before a job.
 
     A restarted server, or one that ends idle connections, tells nobody: the next statement fails,
     which would be charged to an operation that has done nothing. One ping for a connection that was
     idle for `TRUSTED_FOR` or that was open when another thread lost its own; otherwise no query.
+
+    Args:
+        ask: whether one that was idle is asked though nothing speaks against it. The engine's own
+            work, which is tried again, can do without.
     """
     for connection in connections.all(initialized_only=True):
         if connection.connection is None or connection.in_atomic_block:
             continue
         used = getattr(connection, _USED, None)
-        if used is None or used < _doubted_at or time.monotonic() - used > TRUSTED_FOR:
+        idle = used is not None and time.monotonic() - used > TRUSTED_FOR
+        doubted = used is None or used < _doubted_at
+        if doubted or (idle and (ask or not _is_quiet(connection))):
             if connection.is_usable():
                 setattr(connection, _USED, time.monotonic())
             else:
@@ -80,6 +87,20 @@ def lost() -> None:
     global _doubted_at  # noqa: PLW0603  (one fact about the process, for all its threads)
     _doubted_at = time.monotonic()
     reset()
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Whether the server has sent nothing since the last answer, where that can be told without
+    asking it. The end of a session is something that it sends. No query.
+    """
+    if connection.vendor != "postgresql" or not hasattr(select, "poll"):
+        return False
+    try:
+        poll = select.poll()
+        poll.register(connection.connection.fileno(), select.POLLIN)
+        return not poll.poll(0)
+    except Exception:
+        return False  # It was closed.
 
 
 def _roll_back(connection: Any) -> None:

@@ -218,6 +218,20 @@ def test_a_full_quarantine_makes_nobody_late(
     assert 0 < dispatch.run() <= 5
 
 
+def test_how_long_it_waits_is_told_from_outside(
+    heartbeat: Heartbeat, slots: dict[str, Slots], settings: Any
+) -> None:
+    """By what calls the operator; but not while something is due that has found no free slot."""
+    settings.OPERATOR = {"POLL_INTERVAL": 1}
+    full = dict.fromkeys(slots, Slots(0))
+    dispatch = Dispatch("default", heartbeat=heartbeat, runners=full, interval=lambda: 5.0)
+    assert 4.5 <= dispatch.run() <= 5
+    Tick.dispatch()
+    assert 0.9 <= dispatch.run() <= 1
+    assert not dispatch.has_room
+    assert Dispatch("default", heartbeat=heartbeat, runners=slots).has_room
+
+
 def test_without_a_quarantine_suspects_run_where_others_do(
     dispatch: Dispatch, slots: dict[str, Slots]
 ) -> None:
