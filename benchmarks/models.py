@@ -1,13 +1,17 @@
-"""Operations that go on until they are aborted: one for each way to be so."""
+"""Operations of the benchmarks: those that go on until they are aborted, and one that is timed."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 
 from operator_app import Policy
 from operator_app.models import Operation
 
+STARTS = "OPERATOR_BENCH_STARTS"
+"""The environment variable that names the file of `Timed`."""
 LOOK = 0.01
 """Seconds between two looks of the thread."""
 
@@ -53,3 +57,18 @@ class Computing(Operation):
         number = 0
         while True:
             number += 1
+
+
+class Timed(Operation):
+    """Writes down when it was begun."""
+
+    policy = Policy(queue="latency")
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Append the number and the time to the file that the benchmark reads."""
+        now = time.time()
+        with Path(os.environ[STARTS]).open("a") as file:
+            file.write(f"{self.pk} {now!r}\n")
