@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from django.db import connections
 
@@ -11,6 +12,10 @@ from operator_app.models import announcements, notify
 from operator_app.wakeups.echo import Echo
 from operator_app.wakeups.postgresql import Listener
 from operator_app.wakeups.sqlite import FileWatch
+
+PATIENCE: Final = 12.0
+"""Seconds that calls may not arrive before it is said: a session that was dropped is replaced, and
+heard of with the next heartbeat."""
 
 
 class Calls:
@@ -70,7 +75,7 @@ class Calls:
         interval = conf.get().POLL_INTERVAL
         if self.echo is None:
             return interval
-        if self.echo.is_lost and not self._said:
+        if self.echo.lost_for > PATIENCE and not self._said:
             self._said = True
             log.logger.warning(
                 "PostgreSQL's notifications do not arrive: the operator looks every %g s instead. "

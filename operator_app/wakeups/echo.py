@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ class Echo:
         self.count = 0
         """How many calls were made."""
         self._heard = 0
+        self._lost_since: float | None = None
         self.is_heard = False
         """Whether calls arrive, as far as is known."""
         self.is_lost = False
@@ -42,11 +44,20 @@ class Echo:
     def heard(self, text: str) -> None:
         """Note that a call has arrived; from the thread that listens."""
         self._heard = max(self._heard, int(text))
+        self._lost_since = None
         self.is_heard, self.is_lost = True, False
 
     def lost(self) -> None:
         """Note that calls do not arrive."""
+        if self._lost_since is None:
+            self._lost_since = time.monotonic()
         self.is_heard, self.is_lost = False, True
+
+    @property
+    def lost_for(self) -> float:
+        """For how many seconds calls have not arrived; 0 as long as they do, or might."""
+        since = self._lost_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def is_deaf(self, since: int) -> bool:
         """Whether nothing was heard though two calls were made after `count` was `since`."""

@@ -31,8 +31,9 @@ def test_heard_and_lost_and_heard_again() -> None:
     assert (echo.is_heard, echo.is_lost) == (True, False)
     call(echo, heard=False)
     assert (echo.is_heard, echo.is_lost) == (False, True)
+    assert echo.lost_for > 0
     call(echo, heard=True)
-    assert (echo.is_heard, echo.is_lost) == (True, False)
+    assert (echo.is_heard, echo.is_lost, echo.lost_for) == (True, False, 0)
 
 
 def test_heard_before_the_caller_knows_of_its_commit() -> None:

@@ -141,6 +141,7 @@ def test_while_calls_arrive_it_looks_less_often(
     """
     settings.OPERATOR = {"POLL_INTERVAL": 0.5}
     monkeypatch.setattr(module, "RETRY", (0.05, 0.1))
+    monkeypatch.setattr("operator_app.wakeups.calls.PATIENCE", 1.0)
     due = Heard()
     calls = Calls("default", due=due, asked=bool)
     echo = calls.echo
@@ -157,6 +158,8 @@ def test_while_calls_arrive_it_looks_less_often(
         monkeypatch.setattr(Listener, "_connection", lambda self: 1 / 0)
         assert end_sessions() >= 1
         poll(lambda: due.count >= 2, 10, "the operator to be woken, so that it plans anew")
+        assert (calls.interval(), actions(caplog)) == (0.5, [])
+        poll(lambda: (calls.interval(), actions(caplog))[1], 10, "it to be said")
         assert [calls.interval() for _ in range(3)] == [0.5] * 3
         assert actions(caplog) == ["polling"]
         monkeypatch.undo()
