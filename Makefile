@@ -77,6 +77,7 @@ matrix-ends: $(VENV)/.matrix  ## the same on the oldest and the newest pair only
 bench: $(VENV)/.test  ## the benchmarks; on an idle machine, it takes a while
 	$(BIN)/python -m benchmarks.claims
 	$(BIN)/python -m benchmarks.aborts
+	$(BIN)/python -m benchmarks.latency
 
 docs: $(VENV)/.docs  ## the documentation, into build/docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs build/docs

@@ -12,15 +12,11 @@ second), which no machine makes shorter.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from benchmarks import runs
@@ -55,7 +51,7 @@ def main() -> int:
 
 def measure(rounds: int) -> int:
     """Abort operations of each sort in turn; return 1 if one of them took too long."""
-    with runs.database() as name, operator(name):
+    with runs.database() as name, runs.operator(name, "--queue", "aborts"):
         from benchmarks.models import Computing, Looking, Waiting
 
         sorts: dict[str, type[Operation]] = {
@@ -97,29 +93,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"nothing happened for {PATIENCE:g} s")
         time.sleep(INTERVAL)
-
-
-@contextmanager
-def operator(name: str) -> Iterator[None]:
-    """Have a real operator run on this database while the block runs."""
-    environment = os.environ | {"OPERATOR_TEST_NAME": name}
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "django", "operator", "--queue", "aborts"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield
-        except BaseException:
-            log.seek(0)
-            print(log.read(), file=sys.stderr)
-            raise
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
 
 
 if __name__ == "__main__":

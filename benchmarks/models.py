@@ -1,15 +1,19 @@
-"""Operations that do nothing, and such as go on until they are aborted."""
+"""Operations that do nothing, one that is timed, and such as go on until they are aborted."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 
 from django.db import models
 
 from operator_app import Policy
 from operator_app.models import Operation
 
+STARTS = "OPERATOR_BENCH_STARTS"
+"""The environment variable that names the file of `Timed`."""
 LOOK = 0.01
 """Seconds between two looks of the thread."""
 
@@ -64,3 +68,18 @@ class Nothing(Operation):
 
     def run(self) -> None:
         """Do nothing."""
+
+
+class Timed(Operation):
+    """Writes down when it was begun."""
+
+    policy = Policy(queue="latency")
+
+    class Meta:
+        proxy = True
+
+    def run(self) -> None:
+        """Append the number and the time to the file that the benchmark reads."""
+        now = time.time()
+        with Path(os.environ[STARTS]).open("a") as file:
+            file.write(f"{self.pk} {now!r}\n")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.databases import Found, look
 
 CHILD = "OPERATOR_BENCH_CHILD"
+ENDING = 60.0
+"""Seconds that an operator gets to end."""
 
 
 def is_child() -> bool:
@@ -57,3 +60,25 @@ def database() -> Iterator[str]:
         yield name
     finally:
         connection.creation.destroy_test_db(name, verbosity=0)
+
+
+@contextmanager
+def operator(name: str, *arguments: str) -> Iterator[None]:
+    """Have a real operator run on the database of this name while the block runs."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "django", "operator", *arguments],
+            env=os.environ | {"OPERATOR_TEST_NAME": name},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            print(log.read(), file=sys.stderr)
+            raise
+        finally:
+            process.terminate()
+            process.wait(ENDING)

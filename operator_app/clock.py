@@ -21,8 +21,12 @@ from django.db import DEFAULT_DB_ALIAS, connections
 MEASURED_FOR: Final = 60.0
 """Seconds after which a measurement is too old to be carried on."""
 
+TOLERANCE: Final = 0.05
+"""Seconds by which the database's time may be off before it is taken to have jumped."""
+
+EPOCH_OF_POSTGRESQL: Final = "EXTRACT(EPOCH FROM clock_timestamp())"
 _EPOCH_SQL: Final = {
-    "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
+    "postgresql": f"SELECT {EPOCH_OF_POSTGRESQL}",
     # UNIX_TIMESTAMP(NOW(6)) would go through the session's time zone, which is ambiguous in autumn.
     "mysql": "SELECT UNIX_TIMESTAMP() + MICROSECOND(NOW(6)) / 1000000",
 }
@@ -76,6 +80,25 @@ def measure(alias: str) -> _Measurement:
     measurement = _Measurement(after, epoch - (before + after) / 2, host_offset)
     _measurements[alias] = measurement
     return measurement
+
+
+def confirm(alias: str, epoch: float, asked: float, heard: float) -> bool:
+    """Whether the database's time still is what `now()` takes it for. No queries if so; otherwise
+    it is measured anew, with one.
+
+    Args:
+        alias: the database.
+        epoch: its time, told with the answer to a statement.
+        asked, heard: when that was sent and answered, by the monotonic clock. What a statement
+            waits for lies between them, so its answer confirms a measurement and is none itself.
+    """
+    measurement = _measurements.get(alias)
+    if measurement is not None:
+        first, last = asked + measurement.offset, heard + measurement.offset
+        if first - TOLERANCE <= epoch <= last + TOLERANCE:
+            return True
+    measure(alias)
+    return False
 
 
 @contextmanager

@@ -38,7 +38,8 @@ class Settings:
     """`interval` between two signs of life, `timeout` without one before an operator is dead."""
 
     POLL_INTERVAL: float = 1.0
-    """The longest an idle operator goes without a look at the database."""
+    """The longest an idle operator goes without a look at the database; 5 seconds, unless this is
+    longer, while it is told of what is due (`wakeups.Calls.interval`)."""
 
     GRACE: float = 25.0
     """How long running operations may go on after the first SIGTERM."""
@@ -56,7 +57,8 @@ class Settings:
     """How many operations a child process runs before a new one takes its place."""
 
     NOTIFY: bool = True
-    """Whether operators LISTEN to PostgreSQL for what people ask of what runs."""
+    """Whether operators LISTEN to PostgreSQL for what is due and for what people ask of what runs,
+    and are told of it."""
 
     LOG_LEVEL: str = "INFO"
     """From which level on the log records of a `run()` are kept with its job."""

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Final
 from uuid import UUID
 
-from django.db import Error, connections
+from django.db import Error
 
 from operator_app import conf, log
 from operator_app.duties import Dispatch, Heartbeat, NowAndThen, Record, Recount, Rescue, Watch
@@ -34,7 +34,7 @@ from operator_app.runners import (
     ThreadRunner,
 )
 from operator_app.runners.base import Done
-from operator_app.wakeups import Listener, Wakeup
+from operator_app.wakeups import Calls, Wakeup
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 LEAVING: Final = 0.25
@@ -91,11 +91,11 @@ class Operator:
         self._ran = 0
         self._counting = threading.Lock()
         self._outage = Outage()
-        self._listener: Listener | None = None
         self._wakeup = Wakeup()
         count = settings.THREADS if threads is None else threads
         self._runners = _all_runners(count, self._done)
         self._record = Record(database, self._recorded, lambda: self._runners.has_waiting)
+        self._calls = Calls(database, due=self._called, asked=self._asked)
         self._heartbeat = Heartbeat(
             database,
             queues=queues,
@@ -103,6 +103,7 @@ class Operator:
             watch=Watch(database, self._runners),
             lost=self._disown,
             identity=identity,
+            echo=self._calls.echo,
         )
         self._dispatch = Dispatch(
             database,
@@ -111,7 +112,9 @@ class Operator:
             quarantine=self._runners["quarantine"],
             queues=queues,
             give_back=partial(self._release, delay=0),
+            interval=self._calls.interval,
         )
+        self._look = NowAndThen(self._dispatch)
         rescue = Rescue(database, heartbeat=self._heartbeat, recorded=self._recorded)
         self._rescue = NowAndThen(rescue)
         recount = Recount(database, heartbeat=self._heartbeat, held=self._held_jobs)
@@ -161,24 +164,26 @@ class Operator:
             except Error as error:
                 self._wakeup.sleep(self._away(error))
         if not self._signals:
-            if conf.get().NOTIFY and connections[self._database].vendor == "postgresql":
-                self._listener = Listener(self._database, self._heartbeat.look)
-                self._listener.start()
+            self._calls.start()
             process = self._heartbeat.process
             log.logger.info("Operator %s is ready.", process, extra={"action": "ready"})
 
     def _work(self) -> None:
-        duties = (self._record.run, self._rescue.run, self._recount.run, self._dispatch.run)
+        duties = (self._record.run, self._rescue.run, self._recount.run, self._look.run)
+        called = True
         while not self._signals:
             # Before looking for work, so that a call during the look is not lost.
-            self._wakeup.clear()
+            called = self._wakeup.clear() or called
+            self._calls.clear()
+            if called or self.once:
+                self._look.at_once()
             delay = self._tick(*duties)
             if self.once and self._dispatch.found_nothing and self._idle:
                 break
             if (reached := self._limits.reached(self._ran)) is not None:
                 log.logger.info("The operator leaves: %s.", reached, extra={"action": "recycled"})
                 break
-            self._wakeup.sleep(delay)
+            called = self._wakeup.sleep(delay)
 
     def _drain(self) -> bool:
         """Finish what runs, within the grace; release what has not begun, then what is left.
@@ -226,8 +231,7 @@ class Operator:
 
     def _end(self, left_behind: bool) -> None:
         self._runners.close()
-        if self._listener is not None:
-            self._listener.stop()
+        self._calls.stop()
         try:
             with watching(self._database):
                 freshen()
@@ -250,7 +254,7 @@ class Operator:
             return left
         try:
             with watching(self._database):
-                freshen()
+                freshen(ask=False)
                 delay = min([duty() for duty in duties])
                 tidy()
         except Error as error:
@@ -269,6 +273,7 @@ class Operator:
         """
         lost()
         self._recount.at_once()
+        self._look.at_once()
         if self.once:
             raise error
         return self._outage.met(error)
@@ -289,6 +294,14 @@ class Operator:
         # longer than to run a short operation.
         if self._record.add(job) or not self._runners.has_waiting:
             self._wakeup.call()
+
+    def _called(self) -> None:
+        """Look for work, if there is room for any; who makes room looks, too. From any thread."""
+        if self._dispatch.has_room:
+            self._wakeup.call()
+
+    def _asked(self) -> None:
+        self._heartbeat.look()
 
     def _recorded(self, job: OperationJob) -> None:
         if job.could_not_be_loaded:

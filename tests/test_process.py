@@ -534,7 +534,9 @@ class TestOutages:
 def test_an_idle_operator_sleeps(
     operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    """With nothing to do it looks once, and not again before the poll interval is over."""
+    """With nothing to do it looks once, and not again before the poll interval is over; where it
+    listens, once more when it begins to, since it may have missed something.
+    """
     settings.OPERATOR = {"POLL_INTERVAL": 60}
     run, looks = Dispatch.run, []
 
@@ -548,7 +550,7 @@ def test_an_idle_operator_sleeps(
     timer.start()
     running.run()
     timer.join()
-    assert len(looks) == 1
+    assert len(looks) <= 1 + (connection.vendor == "postgresql")
 
 
 @pytest.mark.parametrize("repetition", range(5))

@@ -33,6 +33,8 @@ class Dispatch(Duty):
         quarantine: where operations run whose operator has died before; by default where others do.
         queues: the queues to serve; empty for all.
         give_back: releases jobs that have waited too long for their turn.
+        interval: returns how long to wait if nothing is known to become due; by default
+            `OPERATOR["POLL_INTERVAL"]`.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Dispatch(Duty):
         quarantine: Runner | None = None,
         queues: Collection[str] = (),
         give_back: Callable[[list[OperationJob]], object] = bool,
+        interval: Callable[[], float] = lambda: conf.get().POLL_INTERVAL,
     ) -> None:
         self._database = database
         self._heartbeat = heartbeat
@@ -51,6 +54,7 @@ class Dispatch(Duty):
         self._quarantine = quarantine
         self._queues = frozenset(queues)
         self._give_back = give_back
+        self._interval = interval
         self._known: dict[int, str] = {}
         self._set_aside: dict[int, float] = {}
         self._reported: set[int] = set()
@@ -66,7 +70,7 @@ class Dispatch(Duty):
         for runner in self._runners.values():
             self._give_back(runner.take_back_late())
         self._learn_kinds()
-        if not self._has_room():
+        if not self.has_room:
             self.found_nothing = False
             return ENGAGED
         lanes = self._open_lanes()
@@ -87,6 +91,18 @@ class Dispatch(Duty):
             pause *= random.uniform(0.5, 1.5)
             return 0.0 if claimed else min(pause, self._until_next(lanes, now))
         return self._until_next(lanes, now)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a runner would take an operation now, of some kind that it knows. From any
+        thread.
+        """
+        known = self._known
+        for name, runner in self._runners.items():
+            mine = [kind_id for kind_id, wanted in known.items() if wanted == name]
+            if mine and runner.room([kind_id for kind_id in mine if runner.is_quick(kind_id)]):
+                return True
+        return not known
 
     def set_aside(self, kind_id: int) -> None:
         """Leave a kind alone for a while: its operations cannot be loaded here now."""
@@ -118,15 +134,6 @@ class Dispatch(Duty):
             known = kinds.known_kinds(self._database)
             self._known = {kind_id: kinds.runner_of(model) for kind_id, model in known.items()}
 
-    def _has_room(self) -> bool:
-        """Whether a runner would take anything at this moment."""
-        for name in set(self._known.values()):
-            kind_ids = [kind_id for kind_id, wanted in self._known.items() if wanted == name]
-            runner = self._runners[name]
-            if runner.room([kind_id for kind_id in kind_ids if runner.is_quick(kind_id)]):
-                return True
-        return not self._known
-
     def _rooms(self, runner: Runner, lanes: list[Lane]) -> Iterator[tuple[list[Lane], int]]:
         """Yield lanes, and how many operations of them are to be claimed for a runner: first of
         those that come before all whose operations take long, also ahead of their turn; then, for
@@ -156,9 +163,11 @@ class Dispatch(Duty):
         return len(claimed)
 
     def _until_next(self, lanes: list[Lane], now: datetime) -> float:
-        interval = conf.get().POLL_INTERVAL
+        # What is due and has found no free slot is no matter of calls.
+        waiting = any(lane.next_at <= now for lane in lanes)
+        interval = conf.get().POLL_INTERVAL if waiting else self._interval()
         # Jitter, so that operators started together do not ask together ever after.
-        delays = [random.uniform(0.8, 1.0) * interval]
+        delays = [random.uniform(0.9, 1.0) * interval]
         delays += [(lane.next_at - now).total_seconds() for lane in lanes if lane.next_at > now]
         return min(delays)
 

@@ -21,7 +21,7 @@ from operator_app.models.connections import freshen, reset, tidy
 from operator_app.models.process import successor
 from operator_app.models.watchdog import watching
 from operator_app.moments import later
-from operator_app.wakeups import Wakeup
+from operator_app.wakeups import Echo, Wakeup
 
 RETRY: Final = 1.0
 """Seconds until a heartbeat that could not be written is tried again."""
@@ -39,6 +39,7 @@ class Heartbeat(Duty):
         lost: called with the old row when this operator was taken for dead, so that it drops what
             has not begun under that identity.
         identity: of the first row, if a parent is to know it.
+        echo: what is called with each beat, to find out whether calls arrive.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Heartbeat(Duty):
         watch: Duty | None = None,
         lost: Callable[[OperatorProcess], object] = bool,
         identity: UUID | None = None,
+        echo: Echo | None = None,
     ) -> None:
+        self._echo = echo
         self._database = database
         self._queues = list(queues)
         self._capacity = capacity
@@ -116,13 +119,20 @@ class Heartbeat(Duty):
         return self.process
 
     def run(self) -> float:
-        """Beat once; return the interval. One UPDATE and one look at the database's clock."""
+        """Beat once; return the interval. One UPDATE, and one look at the database's clock; with an
+        echo, that is told along with the UPDATE.
+        """
         beat = conf.get().HEARTBEAT
-        clock.measure(self._database)
         process = self.process
         assert process is not None, "start() comes before run()"
+        call = None if self._echo is None else self._echo.next_call
+        if call is None:
+            clock.measure(self._database)
         now = clock.now(self._database)
-        if not process.beat(now, timeout=beat.timeout, draining=self.draining):
+        held = process.beat(now, timeout=beat.timeout, draining=self.draining, call=call)
+        if self._echo is not None and held:
+            self._echo.called()
+        if not held:
             self._identity = successor(process.uuid)
             new = self.register()
             self._lost(process)
@@ -161,7 +171,7 @@ class Heartbeat(Duty):
                 break
             try:
                 with watching(self._database):
-                    freshen()
+                    freshen(ask=False)
                     wanted = interval if self._watch is None else self._watch.run()
                     if time.monotonic() >= next_beat:
                         next_beat = time.monotonic() + self.run()

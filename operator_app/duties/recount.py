@@ -33,6 +33,9 @@ class Recount(Duty):
     def run(self) -> float:
         """Count once; return the seconds to the next time. One query if all is well.
 
+        An error of the database is what loses an answer, and after one the operator counts at once;
+        from time to time without one, for a commit that has landed even later.
+
         Only on the thread that claims and records, so that nothing is claimed or recorded between
         the look at the database and that at what is held.
         """
@@ -51,4 +54,4 @@ class Recount(Duty):
                 len(operations.record(jobs)),
                 extra={"action": "recounted"},
             )
-        return conf.get().HEARTBEAT.interval
+        return 2 * conf.get().HEARTBEAT.timeout

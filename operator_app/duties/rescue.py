@@ -12,7 +12,7 @@ from operator_app.duties.base import Duty
 from operator_app.duties.heartbeat import Heartbeat
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.models.process import successor
-from operator_app.models.rescues import rescued, take_over_rows
+from operator_app.models.rescues import rescued, survey, take_over_rows
 
 BATCH: Final = 500
 """How many operations are rescued in one transaction at most."""
@@ -82,14 +82,16 @@ class Rescue(Duty):
     def run(self) -> float:
         """Declare, rescue, tidy up; return when the next operator could be dead.
 
-        Two queries if all is well: the operators, and what belongs to none that lives.
+        One query if all is well, about twice in a `HEARTBEAT["timeout"]`.
         """
-        interval = conf.get().HEARTBEAT.interval
+        beat = conf.get().HEARTBEAT
         if not self._heartbeat.is_steady:
-            return interval
+            return beat.interval
         now = clock.now(self._database)
-        processes = OperatorProcess.objects.using(self._database)
-        for process in processes.expired(now):
+        operators, is_any_deserted = survey(self._database, now)
+        living = [process for process in operators if process.lost_at is None]
+        expired = [process for process in living if not process.is_alive(now)]
+        for process in expired:
             if process.declare_lost(now):
                 log.logger.error(
                     "Operator %s has given no heartbeat since %s; what it held is rescued.",
@@ -97,12 +99,10 @@ class Rescue(Duty):
                     process.heartbeat_at.isoformat(" ", "seconds"),
                     extra={"action": "operator_lost", "operator": str(process.uuid)},
                 )
-        rescue_deserted(self._database, now, self._recorded)
-        processes.forget_lost(now)
-        return self._until_next(interval, now)
-
-    def _until_next(self, interval: float, now: datetime) -> float:
-        others = OperatorProcess.objects.using(self._database).next_expiry()
-        if others is None:
-            return interval
-        return min(interval, max(0.05, (others - now).total_seconds() + 0.01))
+        if expired or is_any_deserted:
+            rescue_deserted(self._database, now, self._recorded)
+        if any(process.was_lost_long_ago(now) for process in operators):
+            OperatorProcess.objects.using(self._database).forget_lost(now)
+        # Whoever lives beats and is dead at that later; who has come meanwhile, too.
+        ends = [(process.alive_until - now).total_seconds() + 0.01 for process in living]
+        return min([beat.timeout, *(max(0.05, end) for end in ends)])

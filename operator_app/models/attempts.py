@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from dataclasses import replace
-from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +22,7 @@ from operator_app.exceptions import (
     OperationTimedOut,
     OperatorLost,
 )
-from operator_app.models import kinds, runs
+from operator_app.models import runs
 from operator_app.models.begun import timeout_of
 from operator_app.models.connections import answers
 from operator_app.models.transactions import is_away
@@ -65,15 +64,14 @@ class Attempt:
     def open(self) -> bool:
         """Load the operation; return whether it is to be run. At most one query."""
         job = self._job
-        model = kinds.model_of(job.operation.kind_id, job.alias)
-        if model is None:
+        if job.kind is None:
             reason = f"this process does not know the class {job.display_name}"
             self.outcome = Released(reason, delay=RELEASED_AFTER)
             return False
-        self._policy = model.resolved_policy()
+        self._policy = job.policy
         if self._final:
             self._policy = replace(self._policy, max_attempts=1)
-        expired = _expired(job.operation, self._policy, clock.now(job.alias))
+        expired = _expired(job.operation, self._policy)
         if expired is not None:
             self.outcome = expired
             return False
@@ -189,10 +187,11 @@ def _as_timeout(job: OperationJob, error: BaseException) -> BaseException:
     return timed_out
 
 
-def _expired(row: Operation, policy: Policy, now: datetime) -> Cancelled | None:
+def _expired(row: Operation, policy: Policy) -> Cancelled | None:
     limit = policy.expires_after
     if not isinstance(limit, (int, float)) or row.failures or row.stops or row.crashes:
         return None
+    now = clock.now(row._alias)
     if now <= later(row.should_run_at, limit) or _has_begun_before(row):
         return None
     return Cancelled(f"expired: it could not begin within {limit:g} s of when it should have run")

@@ -16,6 +16,7 @@ from operator_app.models.transactions import in_transaction, unlocked
 from operator_app.models.watchdog import watching
 from operator_app.moments import later
 from operator_app.outcomes import RELEASED_AFTER, Released
+from operator_app.policy import Policy
 
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
@@ -58,7 +59,7 @@ def begin(job: OperationJob) -> bool:
         Whether it may be run. If not, it has ended: its claim is lost, or the database is away.
     """
     operation = job.operation
-    limit = timeout_of(operation)
+    limit = _seconds(job.policy)
     if limit is None and not operation.crashes:
         return True
     # The operator may have marked it, as it does all that runs, and knows nothing of a timeout.
@@ -150,5 +151,8 @@ def _request(job: OperationJob, row: dict[str, Any] | None) -> Request:
 def timeout_of(operation: Operation) -> float | None:
     """Return the seconds that the `run()` of an operation may take; None for no limit."""
     model = kinds.model_of(operation.kind_id, operation._alias)
-    limit = None if model is None else model.resolved_policy().timeout
-    return limit if isinstance(limit, (int, float)) else None
+    return None if model is None else _seconds(model.resolved_policy())
+
+
+def _seconds(policy: Policy) -> float | None:
+    return policy.timeout if isinstance(policy.timeout, (int, float)) else None

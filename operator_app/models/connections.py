@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from typing import Any, Final
 
@@ -18,10 +19,11 @@ _doubted_at = -1.0
 """When a thread of this process last found that the database was away."""
 
 
-def are_doubtful() -> bool:
-    """Whether `freshen()` has anything to ask. No queries."""
-    now = time.monotonic()
-    return any(_is_doubtful(connection, now) for connection in _mine())
+def are_doubtful(tidied_at: float) -> bool:
+    """Whether `freshen()` may have anything to ask of connections that were tidy at this moment, by
+    the monotonic clock. No queries.
+    """
+    return tidied_at <= _doubted_at or time.monotonic() - tidied_at > TRUSTED_FOR
 
 
 def are_untidy() -> bool:
@@ -42,16 +44,20 @@ def are_untidy() -> bool:
     return False
 
 
-def freshen() -> None:
+def freshen(*, ask: bool = True) -> None:
     """Drop those of this thread's connections that the server has dropped. Call it before a job.
 
     A restarted server, or one that ends idle connections, tells nobody: the next statement fails,
     which would be charged to an operation that has done nothing. One ping for a connection that was
     idle for `TRUSTED_FOR` or that was open when another thread lost its own; otherwise no query.
+
+    Args:
+        ask: whether one that was idle is asked though nothing speaks against it. The engine's own
+            work, which is tried again, can do without.
     """
     now = time.monotonic()
     for connection in _mine():
-        if _is_doubtful(connection, now):
+        if _is_doubtful(connection, now, ask=ask):
             if connection.is_usable():
                 setattr(connection, _USED, time.monotonic())
             else:
@@ -111,9 +117,25 @@ def _mine() -> list[Any]:
     ]
 
 
-def _is_doubtful(connection: Any, now: float) -> bool:
+def _is_doubtful(connection: Any, now: float, *, ask: bool) -> bool:
     used = getattr(connection, _USED, None)
-    return used is None or used < _doubted_at or now - used > TRUSTED_FOR
+    if used is None or used < _doubted_at:
+        return True
+    return now - used > TRUSTED_FOR and (ask or not _is_quiet(connection))
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Whether the server has sent nothing since the last answer, where that can be told without
+    asking it. The end of a session is something that it sends. No query.
+    """
+    if connection.vendor != "postgresql" or not hasattr(select, "poll"):
+        return False
+    try:
+        poll = select.poll()
+        poll.register(connection.connection.fileno(), select.POLLIN)
+        return not poll.poll(0)
+    except Exception:
+        return False  # It was closed.
 
 
 def _roll_back(connection: Any) -> None:

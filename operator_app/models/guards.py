@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import DatabaseError, router, transaction
 
 from operator_app.exceptions import OperationStarted, OperatorError
+from operator_app.models import announcements
 from operator_app.models.current import current_job
 
 if TYPE_CHECKING:
@@ -149,6 +150,9 @@ def _write_schedule(operation: Operation, changes: dict[str, Any], alias: str) -
 
     rows = Base.all_objects.using(alias).filter(pk=operation.pk)
     if rows.pending().update(**changes):
+        # Another queue or priority is news, too; when it is due need not have been loaded.
+        if "should_run_at" in operation.__dict__:
+            announcements.announce(alias, operation.should_run_at)
         return
     _require_row(operation, alias)
     raise OperationStarted(

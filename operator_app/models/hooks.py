@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def claimed(job: OperationJob) -> None:
     """Call `queued()` and send `operation_claimed`. One query if there is somebody to hear it."""
-    model = kinds.model_of(job.operation.kind_id, job.alias)
+    model = job.kind
     if model is None:
         return
     has_hook = kinds.overrides(model, "queued")
@@ -43,7 +43,7 @@ def started(job: OperationJob) -> None:
 
 def has_ending_hook(job: OperationJob) -> bool:
     """Whether anybody wants to know how the job ended. No queries."""
-    model = kinds.model_of(job.operation.kind_id, job.alias)
+    model = job.kind
     if model is None:
         return False
     return _ending_hook(job, model) is not None or signals.operation_ended.has_listeners(model)
@@ -51,7 +51,7 @@ def has_ending_hook(job: OperationJob) -> bool:
 
 def ended(job: OperationJob) -> None:
     """Call `succeeded()` or `errored()`, and send `operation_ended`."""
-    model = kinds.model_of(job.operation.kind_id, job.alias)
+    model = job.kind
     if model is None:
         return
     name, outcome, error = _ending_hook(job, model), job.ending, job.error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import threading
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
+from django.db.models.base import ModelState
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
@@ -27,6 +29,7 @@ from operator_app.models.current import running
 from operator_app.models.progress import MESSAGE_LENGTH
 from operator_app.models.transactions import unlocked
 from operator_app.outcomes import Finished, Outcome
+from operator_app.policy import BUILT_IN, Policy
 from operator_app.reports import shortened
 
 if TYPE_CHECKING:
@@ -123,13 +126,13 @@ class OperationJob(models.Model):
             read_at: see there.
         """
         assert operation.started_run_at is not None, f"{operation} has not been claimed"
-        job = cls(
-            operation=operation,
-            number=operation.attempts,
-            operator=operator,
-            started_at=operation.started_run_at,
-        )
-        job.read_at = read_at
+        # Not by `cls(...)`, which goes through all fields and sends two signals: for an operation
+        # that takes but a moment, that would be a good part of what it costs.
+        job = cls.__new__(cls)
+        job.__dict__.update(_blank(), _state=ModelState())
+        job.operation = operation
+        job.number, job.operator = operation.attempts, operator
+        job.started_at, job.read_at = operation.started_run_at, read_at
         return job
 
     @cached_property
@@ -152,10 +155,20 @@ class OperationJob(models.Model):
         """How long it has been running, and what its timeout is, for people."""
         return states.overran(self.operation, clock.now(self.alias))
 
-    @property
+    @cached_property
     def alias(self) -> str:
         """The database that the operation is in."""
         return self.operation._state.db or DEFAULT_DB_ALIAS
+
+    @cached_property
+    def kind(self) -> type[Operation] | None:
+        """The class of the operation; None if this process does not know it."""
+        return kinds.model_of(self.operation.kind_id, self.alias)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The complete policy of its kind, as it was when somebody asked first."""
+        return BUILT_IN if self.kind is None else self.kind.resolved_policy()
 
     def load(self) -> Operation:
         """Return the operation as an instance of the user's class. One query, none for a proxy.
@@ -290,9 +303,7 @@ class OperationJob(models.Model):
             return True
         if self.progress_done is not None or self.meta or self.log or self.stack:
             return True
-        return (
-            self.instance is not None and type(self.instance).resolved_policy().keep_jobs == "all"
-        )
+        return self.instance is not None and self.policy.keep_jobs == "all"
 
     def store(self) -> None:
         """Write the row as it stands: one UPDATE if there is one, one INSERT if not; both, and a
@@ -368,3 +379,13 @@ class OperationJob(models.Model):
         fixed = {"id", "operation", "number"} | (set() if self.stack else {"stack"})
         fields = [field for field in self._meta.concrete_fields if field.name not in fixed]
         return {field.attname: getattr(self, field.attname) for field in fields}
+
+
+@lru_cache
+def _defaults() -> dict[str, Any]:
+    return {field.attname: field.get_default() for field in OperationJob._meta.concrete_fields}
+
+
+def _blank() -> dict[str, Any]:
+    """Return the columns of a new job."""
+    return _defaults() | {"meta": {}}

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from operator_app import clock, conf, log
 from operator_app.backoff import Backoff
 from operator_app.models import kinds, scheduling
+from operator_app.models.announcements import announcing
 from operator_app.models.bulk import insert_rows
 from operator_app.models.operation import Operation
 from operator_app.outcomes import Failed
@@ -130,7 +131,8 @@ def give_notice(jobs: Sequence[OperationJob], alias: str) -> None:
         scheduling.prepare(notice, alias)
         notices.append(notice)
     if notices:
-        insert_rows(FailureNotice, notices, alias)
+        with announcing(alias, now):
+            insert_rows(FailureNotice, notices, alias)
 
 
 def _is_notice(job: OperationJob, alias: str) -> bool:

@@ -176,7 +176,8 @@ class Operation(EngineColumns):
         unique_key: str | None = None,
         **fields: Any,
     ) -> Self:
-        """Insert an operation that runs at `when`. Inside `atomic()` it is not seen before commit.
+        """Insert an operation that runs at `when`. Inside `atomic()` it is not seen before commit,
+        after which operators are told of it, if it is due soon.
 
         One INSERT for a kind without columns, two for one with; inside `atomic()` a savepoint more
         with `unique_key`; one INSERT more if the kind overrides `tags()`.

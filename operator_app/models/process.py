@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import datetime
 from typing import Final
 
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils.translation import gettext_lazy as _
 
+from operator_app import clock
+from operator_app.models.riding import riding
 from operator_app.moments import later
 
 KEPT_LOST: Final = 7 * 24 * 3600.0
@@ -25,12 +28,6 @@ class OperatorProcessQuerySet(models.QuerySet["OperatorProcess"]):
     def expired(self, now: datetime) -> OperatorProcessQuerySet:
         """Those whose last sign of life is too old, and which nobody has declared lost yet."""
         return self.filter(lost_at__isnull=True, alive_until__lt=now)
-
-    def next_expiry(self) -> datetime | None:
-        """Return when the next operator is dead if it shows no life until then. One query."""
-        living = self.filter(lost_at__isnull=True)
-        first: datetime | None = living.aggregate(first=models.Min("alive_until"))["first"]
-        return first
 
     def forget_lost(self, now: datetime) -> int:
         """Delete the rows of operators lost long ago; return how many. One query."""
@@ -80,6 +77,10 @@ class OperatorProcess(models.Model):
         """Whether it counts as living at `now`. No queries."""
         return self.lost_at is None and self.alive_until >= now
 
+    def was_lost_long_ago(self, now: datetime) -> bool:
+        """Whether its row has been kept for long enough. No queries."""
+        return self.lost_at is not None and self.lost_at < later(now, -KEPT_LOST)
+
     def declare_lost(self, now: datetime) -> bool:
         """Record that this operator is dead; False if it has shown life, or others did so. One
         UPDATE.
@@ -87,12 +88,47 @@ class OperatorProcess(models.Model):
         same = OperatorProcess.objects.using(self._state.db).filter(pk=self.pk)
         return bool(same.expired(now).update(lost_at=now))
 
-    def beat(self, now: datetime, *, timeout: float, draining: bool = False) -> bool:
+    def beat(
+        self,
+        now: datetime,
+        *,
+        timeout: float,
+        draining: bool = False,
+        call: tuple[str, str] | None = None,
+    ) -> bool:
         """Record a sign of life, good for `timeout` seconds. One UPDATE.
+
+        Args:
+            now: the database's time.
+            timeout: for how many seconds it is good.
+            draining: whether the operator is leaving.
+            call: a channel and a text to NOTIFY along with it, on PostgreSQL. The database's time
+                is confirmed then, too (see `clock.confirm`), without a further query unless it has
+                jumped: then the sign of life is recorded anew.
 
         Returns:
             False if the row is gone or was declared lost: the process must not go on as this one.
         """
+        if call is None:
+            return self._beat(now, timeout, draining)
+        alias = self._state.db or DEFAULT_DB_ALIAS
+        told: list[float] = []
+        channel, text = call
+        extra = f"{clock.EPOCH_OF_POSTGRESQL}, (SELECT pg_notify('{channel}', '{text}'))"
+        asked = time.monotonic()
+        with riding(
+            connections[alias],
+            "UPDATE",
+            self._meta.db_table,
+            lambda: extra,
+            lambda cursor: told.extend(float(row[0]) for row in cursor.fetchall()),
+        ):
+            held = self._beat(now, timeout, draining)
+        if told and not clock.confirm(alias, told[0], asked, time.monotonic()):
+            held = self._beat(clock.now(alias), timeout, draining)
+        return held
+
+    def _beat(self, now: datetime, timeout: float, draining: bool) -> bool:
         until = later(now, timeout)
         held = OperatorProcess.objects.using(self._state.db).filter(
             pk=self.pk, lost_at__isnull=True

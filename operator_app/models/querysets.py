@@ -159,8 +159,9 @@ class OperationQuerySet(models.QuerySet[OperationT]):
 
     # Verbs. Each is safe against operators: one SELECT of the ids, then per 1,000 of them, in a
     # transaction of its own, a SELECT that locks them in their order (none on SQLite) and one
-    # guarded UPDATE (a SELECT more on MySQL and MariaDB). `left` counts what was selected and is
-    # not, or not any more, in a state that the verb changes.
+    # guarded UPDATE (a SELECT more on MySQL and MariaDB; one on PostgreSQL that tells operators of
+    # what is due soon). `left` counts what was selected and is not, or not any more, in a state
+    # that the verb changes.
 
     def cancel(self, reason: str = "", *, abort: bool = False, delete: bool = False) -> Changed:
         """Cancel the pending ones: they never run, and leave `objects`; their unique keys are free.

@@ -10,6 +10,7 @@ from django.db.models import F
 
 from operator_app import log
 from operator_app.models import attempts
+from operator_app.models.announcements import announce_pending
 from operator_app.models.begun import claims_of
 from operator_app.models.connections import reset
 from operator_app.models.finishes import finish
@@ -106,7 +107,8 @@ def write(
     """Write how jobs ended, inside the caller's transaction; return those whose claim still held.
 
     One guarded UPDATE per job, one INSERT for the job rows that are kept; two more if some have
-    failed for good and somebody is to be told; a SELECT more if child processes were killed.
+    failed for good and somebody is to be told; a SELECT more if child processes were killed; on
+    PostgreSQL one to tell the operators of what is due again soon.
 
     Args:
         jobs: in the order of the operations' ids.
@@ -142,6 +144,7 @@ def write(
         if job.has_row:
             job.store()
     give_notice(ended, alias)
+    announce_pending(ended, alias)
     return ended + landed
 
 
@@ -149,6 +152,7 @@ def _write_bare(job: OperationJob, alias: str) -> bool:
     """Write how a job ended without its history; return whether its claim still held."""
     if _end(job, alias):
         give_notice([job], alias)
+        announce_pending([job], alias)
         return True
     return _has_landed(job, alias)
 

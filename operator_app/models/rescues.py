@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
+
+from django.db.models import Exists
 
 from operator_app.decision import decide_crash
 from operator_app.exceptions import OperatorLost
 from operator_app.models import attempts, kinds, states
 from operator_app.models.job import OperationJob
 from operator_app.models.operation import Operation
+from operator_app.models.process import OperatorProcess
 from operator_app.outcomes import Aborted, Failed, Outcome, Released
 from operator_app.reports import ErrorReport
 
@@ -22,6 +26,15 @@ _BEGUN: Final = (
     "progress_message",
     "stack",
 )
+
+
+def survey(alias: str, now: datetime) -> tuple[list[OperatorProcess], bool]:
+    """Return all operators, the lost ones too, and whether an operation is deserted. One query."""
+    deserted = Exists(Operation.all_objects.using(alias).deserted(now).order_by())
+    operators = list(OperatorProcess.objects.using(alias).annotate(is_any_deserted=deserted))
+    # Without a row there is no answer either.
+    answers = [bool(getattr(operator, "is_any_deserted", True)) for operator in operators[:1]]
+    return operators, answers != [False]
 
 
 def take_over_rows(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:

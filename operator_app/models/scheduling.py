@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -11,7 +12,7 @@ from django.db.models import Model
 
 from operator_app import clock
 from operator_app.exceptions import OperationExists
-from operator_app.models import arguments, guards, kinds
+from operator_app.models import announcements, arguments, guards, kinds
 from operator_app.models.bulk import insert_rows
 from operator_app.models.tag import TAG_LENGTH, OperationTag
 from operator_app.validation import check_priority, check_queue
@@ -82,17 +83,25 @@ def insert(operation: Operation, save: Callable[..., None], *, using: str | None
     force_insert = (Model,)
     tagged = kinds.overrides(type(operation), "tags")
     if not tagged and operation.active_key is None:
-        save(using=alias, force_insert=force_insert)
+        with _announcing(operation, alias):
+            save(using=alias, force_insert=force_insert)
     else:
         try:
             with transaction.atomic(using=alias):
-                save(using=alias, force_insert=force_insert)
+                with _announcing(operation, alias):
+                    save(using=alias, force_insert=force_insert)
                 _store_tags([operation] if tagged else [], alias)
         except IntegrityError as error:
             operation._state.adding = True
             _explain_conflict(operation, alias, error)
             raise
     guards.remember_schedule(operation)
+
+
+def _announcing(operation: Operation, alias: str) -> AbstractContextManager[None]:
+    if operation.started_run_at is not None:
+        return nullcontext()  # By hand: no operator is to run it.
+    return announcements.announcing(alias, operation.should_run_at)
 
 
 def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list[OperationT]:
@@ -119,7 +128,7 @@ def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list
         taken.add(key)
         by_model.setdefault(type(operation), []).append(operation)
     try:
-        with transaction.atomic(using=alias):
+        with transaction.atomic(using=alias), _announcing_first(operations, alias):
             for kind, members in by_model.items():
                 for start in range(0, len(members), MANY):
                     _insert_many(kind, members[start : start + MANY], alias)
@@ -128,6 +137,12 @@ def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list
             operation.pk, operation._state.adding = None, True
         raise
     return operations
+
+
+def _announcing_first(operations: Sequence[Operation], alias: str) -> AbstractContextManager[None]:
+    if not operations:
+        return nullcontext()
+    return announcements.announcing(alias, min(each.should_run_at for each in operations))
 
 
 def _check_new(model: type[Operation], operation: Operation) -> None:

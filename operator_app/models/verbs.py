@@ -17,7 +17,7 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import Q
 
 from operator_app import clock
-from operator_app.models import arguments, notify, states
+from operator_app.models import announcements, arguments, notify, states
 from operator_app.models.changed import Changed
 from operator_app.models.transactions import in_transaction
 from operator_app.outcomes import RELEASED_AFTER, Released
@@ -95,7 +95,8 @@ def retry(chosen: OperationQuerySet[Any]) -> Changed:
     """Let failed and cancelled ones begin anew: see `OperationQuerySet.retry()`."""
 
     def renew(rows: _Rows) -> dict[str, int]:
-        fresh = _fresh(clock.now(rows.db))
+        now = clock.now(rows.db)
+        fresh = _fresh(now)
         over = rows.filter(_OVER)
         keyed = list(over.filter(unique_key__isnull=False).values_list("pk", "unique_key"))
         retried = _update(over.filter(unique_key__isnull=True), **fresh)
@@ -107,6 +108,8 @@ def retry(chosen: OperationQuerySet[Any]) -> Changed:
                     retried += one.update(active_key=arguments.digest(key), **fresh)
             except IntegrityError:  # The unique key is all that this UPDATE can violate.
                 taken += 1
+        if retried:
+            announcements.announce(rows.db, now)
         return {"retried": retried, "key_taken": taken}
 
     return _change(chosen, renew)
@@ -117,7 +120,7 @@ def run_now(chosen: OperationQuerySet[Any]) -> Changed:
 
     def hasten(rows: _Rows) -> dict[str, int]:
         now = clock.now(rows.db)
-        return {"rescheduled": _update(rows.scheduled(now), should_run_at=now)}
+        return {"rescheduled": _move(rows.scheduled(now), now)}
 
     return _change(chosen, hasten)
 
@@ -128,9 +131,16 @@ def reschedule(chosen: OperationQuerySet[Any], when: datetime | timedelta) -> Ch
     moment = arguments.moment(when, chosen.db)
 
     def move(rows: _Rows) -> dict[str, int]:
-        return {"rescheduled": _update(rows.pending(), should_run_at=moment)}
+        return {"rescheduled": _move(rows.pending(), moment)}
 
     return _change(chosen, move)
+
+
+def _move(rows: _Rows, moment: datetime) -> int:
+    moved = _update(rows, should_run_at=moment)
+    if moved:
+        announcements.announce(rows.db, moment)
+    return moved
 
 
 def release(chosen: OperationQuerySet[Any]) -> Changed:

@@ -9,7 +9,7 @@ from django.db import Error
 from operator_app.child import Ending
 from operator_app.decision import decide_crash
 from operator_app.exceptions import OperationLost, OperatorLost
-from operator_app.models import OperationJob, kinds
+from operator_app.models import OperationJob
 from operator_app.models.attempts import interrupted, past
 from operator_app.models.connections import freshen
 from operator_app.models.watchdog import watching
@@ -68,10 +68,9 @@ def release(job: OperationJob, reason: str) -> None:
 def _policy(job: OperationJob) -> Policy:
     """Return the policy of the job's kind, or the built-in one if that cannot be found out now."""
     try:
-        model = kinds.model_of(job.operation.kind_id, job.alias)
+        return job.policy
     except Error:
         return BUILT_IN
-    return BUILT_IN if model is None else model.resolved_policy()
 
 
 def _error_of(ending: Ending) -> BaseException | None:

@@ -104,17 +104,19 @@ class ThreadRunner(LocalRunner):
             return not (self._waiting or self._running or self._calls)
 
     def _serve(self) -> None:
+        tidied_at = -math.inf
         while (work := self._work.get()) is not None:
             with self._lock:
                 self._busy += 1
             try:
-                if are_doubtful():
+                if are_doubtful(tidied_at):
                     with watching():
                         freshen()
                 work()
                 if are_untidy():
                     with watching():
                         tidy()
+                tidied_at = time.monotonic()
             except BaseException:
                 # Jobs and hooks catch their own errors: this one is the engine's, and the thread
                 # must outlive it.

@@ -19,13 +19,17 @@ class Wakeup:
         """End the current sleep, or the next one if nobody sleeps."""
         self._calls.put(None)
 
-    def clear(self) -> None:
-        """Forget earlier calls. To be done before looking for work, never after."""
+    def clear(self) -> bool:
+        """Forget earlier calls; return whether there were any. To be done before looking for work,
+        never after.
+        """
+        called = False
         try:
             while True:
                 self._calls.get_nowait()
+                called = True
         except queue.Empty:
-            return
+            return called
 
     def sleep(self, seconds: float) -> bool:
         """Sleep for so many seconds, or until called; return whether there was a call."""

@@ -4,40 +4,55 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from django.db import connections
 
 from operator_app import log
-from operator_app.models.notify import CHANNEL
 from operator_app.models.watchdog import hang_up
+from operator_app.wakeups.echo import Echo
 
-HEARING: Final = 60.0
-"""Seconds that it listens at a time: a session that says nothing for long may be forgotten."""
+LOOK: Final = 5.0
+"""Seconds between two looks, without a query, at whether anything is heard at all."""
+SILENCE: Final = 300.0
+"""Seconds without a query: a session that asks nothing for long may be ended as idle."""
 ENDING: Final = 5.0
 """Seconds that it gets to end."""
 RETRY: Final = (1.0, 30.0)
 """The first and the longest wait, in seconds, before it connects again."""
 
 
+class Deaf(Exception):
+    """What is called does not arrive. Behind PgBouncer in transaction mode it never does."""
+
+    def __str__(self) -> str:
+        return (self.__doc__ or "").strip()
+
+
 class Listener(threading.Thread):
-    """Calls a function whenever somebody has asked something of what runs.
+    """Calls a function whenever somebody has notified a channel.
 
     Nothing depends on it: what it misses is found by the next look. So an outage is nobody's news
     here, and it tries again by itself.
 
     Args:
         database: the alias of a PostgreSQL database.
-        heard: called on this thread; also after each new connection, since something may have been
-            missed.
+        calls: what to call, by the channel, on this thread. All of them after each new connection,
+            since something may have been missed, and when the connection is lost, since from then
+            on it is to be looked for.
+        echo: told what is heard of it, and when nothing can be.
     """
 
-    def __init__(self, database: str, heard: Callable[[], object]) -> None:
+    def __init__(
+        self, database: str, calls: Mapping[str, Callable[[], object]], echo: Echo
+    ) -> None:
         super().__init__(name="listen", daemon=True)
         self._database = database
-        self._heard = heard
+        self._calls = dict(calls)
+        self._echo = echo
         self._over = threading.Event()
         self._session: Any = None
 
@@ -58,18 +73,14 @@ class Listener(threading.Thread):
             try:
                 with self._connection() as connection:
                     self._session = connection
-                    connection.execute(f"LISTEN {CHANNEL}")
-                    delay = first
                     self._listen(connection)
             except Exception as error:
                 if self._over.is_set():
                     break  # It was hung up.
-                log.logger.debug(
-                    "Not listening to the database now: %s",
-                    str(error).strip(),
-                    extra={"action": "not_listening"},
-                )
                 self._session = None
+                if self._echo.is_heard:
+                    delay = first
+                self._lose(error)
                 self._over.wait(delay * random.uniform(0.5, 1.0))
                 delay = min(longest, delay * 2)
 
@@ -84,8 +95,35 @@ class Listener(threading.Thread):
         return psycopg.connect(**parameters | {"autocommit": True})
 
     def _listen(self, connection: Any) -> None:
-        self._heard()
+        channels = (*self._calls, self._echo.channel)
+        connection.execute("; ".join(f"LISTEN {channel}" for channel in channels))
+        since = self._echo.count
+        self._call_all()
+        asked_at = time.monotonic()
         while not self._over.is_set():
-            for _ in connection.notifies(timeout=HEARING, stop_after=1):
-                self._heard()
-            connection.execute("SELECT 1")
+            for notice in connection.notifies(timeout=LOOK):
+                if notice.channel == self._echo.channel:
+                    self._echo.heard(notice.payload)
+                    break  # To look at the time.
+                self._calls[notice.channel]()
+            if self._echo.is_deaf(since):
+                raise Deaf
+            if time.monotonic() - asked_at > SILENCE:
+                asked_at = time.monotonic()
+                connection.execute("SELECT 1")
+                self._call_all()  # Should the driver have dropped what it heard meanwhile.
+
+    def _lose(self, error: Exception) -> None:
+        log.logger.debug(
+            "Not listening to the database now: %s",
+            str(error).strip(),
+            extra={"action": "not_listening"},
+        )
+        was_heard = self._echo.is_heard
+        self._echo.lost()
+        if was_heard:
+            self._call_all()
+
+    def _call_all(self) -> None:
+        for call in self._calls.values():
+            call()

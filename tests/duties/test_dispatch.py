@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from operator_app import clock
 from operator_app.duties import Dispatch, Heartbeat
-from operator_app.duties.dispatch import CONTENDED
+from operator_app.duties.dispatch import CONTENDED, ENGAGED
 from operator_app.models import Operation, OperationJob
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.runners import Runner
@@ -216,6 +218,29 @@ def test_a_full_quarantine_makes_nobody_late(
     suspect()
     OtherTick.schedule(timedelta(seconds=5))
     assert 0 < dispatch.run() <= 5
+
+
+def test_how_long_it_waits_is_told_from_outside(
+    heartbeat: Heartbeat, slots: dict[str, Slots], settings: Any
+) -> None:
+    """By what calls the operator; but not while something is due that has found no free slot."""
+    settings.OPERATOR = {"POLL_INTERVAL": 1}
+    mixed = {"threads": Slots(0), "inline": Slots(1)}
+    dispatch = Dispatch("default", heartbeat=heartbeat, runners=mixed, interval=lambda: 5.0)
+    assert 4.5 <= dispatch.run() <= 5
+    Tick.dispatch()
+    assert 0.9 <= dispatch.run() <= 1
+
+
+def test_nobody_looks_without_room(heartbeat: Heartbeat, slots: dict[str, Slots]) -> None:
+    """Where all runners are full it asks nothing, but soon again whether that is so."""
+    full = Dispatch("default", heartbeat=heartbeat, runners=dict.fromkeys(slots, Slots(0)))
+    assert full.run() == ENGAGED  # Which learns the kinds.
+    with CaptureQueriesContext(connection) as queries:
+        assert full.run() == ENGAGED
+    assert len(queries) == 0
+    assert not full.has_room and not full.found_nothing
+    assert Dispatch("default", heartbeat=heartbeat, runners=slots).has_room
 
 
 def test_without_a_quarantine_suspects_run_where_others_do(

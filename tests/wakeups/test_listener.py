@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,29 +9,23 @@ import pytest
 from django.db import connection, transaction
 
 from operator_app import clock
-from operator_app.models import Operation, OperatorProcess
-from operator_app.wakeups import Listener
+from operator_app.duties import Heartbeat
+from operator_app.models import Operation, OperatorProcess, announcements, notify
+from operator_app.wakeups import Calls, Echo
 from operator_app.wakeups import postgresql as module
+from operator_app.wakeups.postgresql import Listener
 from tests.kinds.models import Sweep
 from tests.models.tools import claimed_job, queries
 from tests.outages.support import end_sessions
 from tests.process.support import other_sessions
 from tests.processes import poll
+from tests.wakeups.support import Heard
+from tests.work.models import Tick
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL has NOTIFY"),
 ]
-
-
-class Heard:
-    """Counts."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> None:
-        self.count += 1
 
 
 @pytest.fixture
@@ -41,9 +34,14 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def listener(transactional_db: None, heard: Heard) -> Iterator[Listener]:
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def listener(transactional_db: None, heard: Heard, echo: Echo) -> Iterator[Listener]:
     """One that listens."""
-    listener = Listener("default", heard)
+    listener = Listener("default", {notify.CHANNEL: heard}, echo)
     listener.start()
     poll(lambda: heard.count == 1, 10, "it to listen")
     yield listener
@@ -105,10 +103,111 @@ def test_a_session_that_ends_is_followed_by_another(
     poll(lambda: heard.count > before, 10, "the wish to be heard")
 
 
+def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    names = (getattr(record, "action", "") for record in caplog.records)
+    return [name for name in names if name in {"polling", "hearing"}]
+
+
+def beat(heartbeat: Heartbeat, echo: Echo) -> None:
+    """Beat once, and wait until the listener has heard it."""
+    heartbeat.run()
+    poll(lambda: echo.is_heard, 10, "the beat to be heard")
+
+
+def test_each_channel_has_its_call(transactional_db: None) -> None:
+    """What is due is told apart from what people want."""
+    due, asked = Heard(), Heard()
+    calls = Calls("default", due=due, asked=asked)
+    calls.start()
+    try:
+        poll(lambda: (due.count, asked.count) == (1, 1), 10, "it to listen")
+        # As another process would: not through the call within this one.
+        announcements.unsubscribe("default", due)
+        Tick.dispatch()
+        poll(lambda: due.count == 2, 10, "the operation to be heard of")
+        assert asked.count == 1
+    finally:
+        calls.stop()
+
+
+def test_while_calls_arrive_it_looks_less_often(
+    transactional_db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Every POLL_INTERVAL until it is known that they do, and as soon as they do not; then it says
+    so once, and once more when they are back.
+    """
+    settings.OPERATOR = {"POLL_INTERVAL": 0.5}
+    monkeypatch.setattr(module, "RETRY", (0.05, 0.1))
+    monkeypatch.setattr("operator_app.wakeups.calls.PATIENCE", 1.0)
+    due = Heard()
+    calls = Calls("default", due=due, asked=bool)
+    echo = calls.echo
+    assert echo is not None
+    heartbeat = Heartbeat("default", queues=[], capacity=1, echo=echo)
+    heartbeat.register()
+    calls.start()
+    try:
+        poll(lambda: due.count == 1, 10, "it to listen")
+        assert (calls.interval(), actions(caplog)) == (0.5, [])
+        beat(heartbeat, echo)
+        assert (calls.interval(), actions(caplog)) == (announcements.PLANNED, [])
+        assert calls._listener is not None
+        monkeypatch.setattr(Listener, "_connection", lambda self: 1 / 0)
+        assert end_sessions() >= 1
+        poll(lambda: due.count >= 2, 10, "the operator to be woken, so that it plans anew")
+        assert (calls.interval(), actions(caplog)) == (0.5, [])
+        poll(lambda: (calls.interval(), actions(caplog))[1], 10, "it to be said")
+        assert [calls.interval() for _ in range(3)] == [0.5] * 3
+        assert actions(caplog) == ["polling"]
+        monkeypatch.undo()
+        settings.OPERATOR = {"POLL_INTERVAL": 0.5}
+        poll(lambda: other_sessions() >= 1, 40, "it to connect again")
+        poll(lambda: (heartbeat.run(), echo.is_heard)[1], 40, "calls to be heard", interval=0.5)
+        assert [calls.interval() for _ in range(3)] == [announcements.PLANNED] * 3
+        assert actions(caplog) == ["polling", "hearing"]
+    finally:
+        calls.stop()
+        heartbeat.stop()
+
+
+def test_a_session_that_hears_nothing_is_replaced(
+    listener: Listener, heard: Heard, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection looks healthy, and two calls have not arrived: a pooler, or a host that is
+    gone. The next session may do better.
+    """
+    monkeypatch.setattr(module, "RETRY", (0.05, 0.1))
+    monkeypatch.setattr(module, "LOOK", 0.05)
+    for _ in range(2):
+        echo.called()  # In vain: nobody has notified anything.
+    Operation.objects.abort("wake it, since it sleeps by the old LOOK")
+    poll(lambda: echo.is_lost and heard.count >= 2, 20, "it to listen anew")
+    heartbeat = Heartbeat("default", queues=[], capacity=1, echo=echo)
+    heartbeat.register()
+    beat(heartbeat, echo)
+    heartbeat.stop()
+
+
+def test_without_notify_it_polls(transactional_db: None, settings: Any) -> None:
+    """No session is opened, and nothing is said of it."""
+    settings.OPERATOR = {"NOTIFY": False, "POLL_INTERVAL": 0.7}
+    calls = Calls("default", due=bool, asked=bool)
+    calls.start()
+    try:
+        assert calls.echo is None
+        assert calls.interval() == 0.7
+        assert other_sessions() == 0
+    finally:
+        calls.stop()
+
+
 @pytest.mark.parametrize("start", [False, True])
 def test_stop_before_it_has_connected(transactional_db: None, start: bool) -> None:
     """It ends, whether it listens or not, and leaves no session."""
-    listener = Listener("default", threading.Event().set)
+    listener = Listener("default", {notify.CHANNEL: bool}, Echo())
     if start:
         listener.start()
     listener.stop()

@@ -41,11 +41,12 @@ def test_a_call_before_the_sleep_is_not_lost() -> None:
 
 
 def test_clear_forgets_every_earlier_call() -> None:
-    """clear() forgets all calls so far, however many, and no later one."""
+    """clear() forgets all calls so far, but no later one, and tells if there were any."""
     wakeup = Wakeup()
     for _ in range(5):
         wakeup.call()
-    wakeup.clear()
+    assert wakeup.clear() is True
+    assert wakeup.clear() is False
     assert wakeup.sleep(0.01) is False
     wakeup.call()
     assert wakeup.sleep(LONG) is True
