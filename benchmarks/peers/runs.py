@@ -102,7 +102,7 @@ class Run:
 def each_measure(
     made: Trial, budget: Budget, entry: Figures, *, first: bool
 ) -> Iterator[tuple[str, Any]]:
-    """Measure one thing after the other; what fails says so and does not end the rest."""
+    """Measure one thing after the other; what fails says so, and ends the rest if it is the drain."""
     contender = made.contender
     steps: dict[str, Any] = {
         "enqueue": lambda: measures.enqueue(made, budget),
@@ -121,6 +121,8 @@ def each_measure(
             yield what, step()
         except PeerError as error:
             yield what, {"error": str(error)}
+            if what == "drain":
+                return  # its workers do not work
 
 
 def drained(made: Trial, budget: Budget, entry: Figures) -> float:
