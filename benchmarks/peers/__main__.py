@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ PUBLISHED = ROOT / "docs" / "benchmarks"
 def main() -> int:
     """Measure, or with `--report` only write table and charts again."""
     options = arguments()
+    # Workers are ended and databases dropped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     output = options.output or (BUILD if is_partial(options) else PUBLISHED)
     output.mkdir(parents=True, exist_ok=True)
     results = output / "results.json"
@@ -33,14 +36,15 @@ def main() -> int:
             and (not options.database or contender.vendor in options.database)
         ]
         run = Run(chosen, options.variant, Budget.quick() if options.quick else Budget())
+        run.results["quick"] = options.quick
         run.prepare()
         for _ in run.rounds(options.rounds):
             results.write_text(json.dumps(run.results, indent=1) + "\n")
     from benchmarks.peers import charts, table
 
     content = json.loads(results.read_text())
-    (output / "table.md").write_text(table.markdown(content))
     drawn = charts.draw(content, output)
+    (output / "table.md").write_text(table.markdown(content, drawn))
     say(f"Written to {output}: results.json, table.md, {', '.join(drawn)}")
     return 0
 

@@ -142,7 +142,7 @@ def _q2(vendor: str) -> Contender:
 
 def _huey(vendor: str) -> Contender:
     command = ["{bin}/huey_consumer", "benchmarks.peers.huey.app.huey"]
-    best = ["--workers=2", "--worker-type=process", "--delay=0.01", "--max_delay=0.05"]
+    best = ["--workers=2", "--worker-type=process", "--delay=0.01", "--max-delay=0.05"]
     synchronous = {"defaults": "", "best": ""}
     if vendor == "sqlite":
         synchronous = {"defaults": ", synchronous=FULL", "best": ", synchronous=NORMAL"}
@@ -158,7 +158,7 @@ def _huey(vendor: str) -> Contender:
             "defaults": Variant(command, f"`huey_consumer`: one thread{synchronous['defaults']}"),
             "best": Variant(
                 [*command, *best, "--quiet"],
-                "`huey_consumer --workers 2 --worker-type process --delay 0.01 --max_delay 0.05`"
+                "`huey_consumer --workers 2 --worker-type process --delay 0.01 --max-delay 0.05`"
                 + synchronous["best"],
             ),
         },

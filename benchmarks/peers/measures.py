@@ -39,7 +39,8 @@ class Budget:
     samples: int = 200
     lead: float = 3.0
     """How far ahead the first job is scheduled."""
-    late: float = 15.0
+    late: float = 40.0
+    """How long to wait for what is scheduled; one contender looks every 30 seconds."""
     idle: float = 10.0
     future: tuple[int, ...] = (0, 100_000, 1_000_000)
 

@@ -91,6 +91,8 @@ class Run:
                 for what, seen in each_measure(made, self.budget, entry, first=number == 1):
                     figures[what] = seen
                     say(f"    {what}: {brief(seen)}")
+                    if isinstance(seen, dict) and "error" in seen:
+                        say(f"    what it said: {made.log.name}")
         except Exception as error:  # the others are measured all the same
             figures["error"] = f"{type(error).__name__}: {error}"
             say(f"    given up: {figures['error']}")
@@ -102,7 +104,7 @@ class Run:
 def each_measure(
     made: Trial, budget: Budget, entry: Figures, *, first: bool
 ) -> Iterator[tuple[str, Any]]:
-    """Measure one thing after the other; what fails says so, and ends the rest if it is the drain."""
+    """Measure one thing after the other. What fails says so; without a drain nothing else is."""
     contender = made.contender
     steps: dict[str, Any] = {
         "enqueue": lambda: measures.enqueue(made, budget),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,16 @@ IDLE = [
 ]
 
 
-def markdown(results: dict[str, Any]) -> str:
+CHARTS = {
+    "drain.svg": "Jobs drained per second",
+    "enqueue.svg": "Jobs enqueued per second",
+    "latency.svg": "Milliseconds from commit to begin",
+    "lateness.svg": "Milliseconds late",
+    "future.svg": "Drain speed with jobs that are not due",
+}
+
+
+def markdown(results: dict[str, Any], charts: Sequence[str]) -> str:
     """Return everything that the page of the benchmarks includes."""
     found = list(rows(results))
     parts = [
@@ -97,6 +106,8 @@ def markdown(results: dict[str, Any]) -> str:
         _future(found),
         "## Where others are better",
         _better(found),
+        "## Charts",
+        *(f"![{CHARTS[name]}]({name})" for name in charts),
         "## Versions and settings",
         _settings(results),
     ]
@@ -251,7 +262,8 @@ def _machine(results: dict[str, Any]) -> str:
         f"{VENDORS[vendor]}: " + ", ".join(f"{name} {value}" for name, value in settings.items())
         for vendor, settings in results["durability"].items()
     )
-    return (
+    quick = "**A quick run, to see whether all works: its figures are rough.**\n\n"
+    return quick * results["quick"] + (
         f"Measured {machine['when'][:10]} at {machine['tree']} on {machine['cores']} cores "
         f"({machine['processor']}), {machine['memory']:.0f} GiB, {machine['system']}; Python "
         f"{machine['python']}; {servers}. Medians of {results['rounds']} rounds. Load when it "
