@@ -44,7 +44,8 @@ class Contender:
         return f"{self.name}/{self.vendor}"
 
 
-def _ours(vendor: str, best: Sequence[str], settings: str) -> Contender:
+def _ours(vendor: str, best: Sequence[str]) -> Contender:
+    settings = f"`manage.py operator {' '.join(best).replace('=', ' ')}`"
     command = ["{bin}/python", "-m", "django", "operator", "--verbosity=0"]
     return Contender(
         name="ours",
@@ -174,9 +175,9 @@ QUIET_CELERY = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
 PGQUEUER = ["{bin}/pgq", "run", "benchmarks.peers.pgqueuer.app:create"]
 
 CONTENDERS = [
-    _ours("postgresql", ["--processes=2"], "`manage.py operator --processes 2`"),
-    _ours("sqlite", ["--threads=2"], "`manage.py operator --threads 2`"),
-    _ours("mariadb", ["--processes=2"], "`manage.py operator --processes 2`"),
+    _ours("postgresql", ["--processes=2", "--threads=32"]),
+    _ours("sqlite", ["--threads=32"]),
+    _ours("mariadb", ["--processes=2", "--threads=32"]),
     Contender(
         name="limit-sql",
         vendor="postgresql",

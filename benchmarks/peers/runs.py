@@ -64,12 +64,12 @@ class Run:
     def rounds(self, count: int) -> Iterator[int]:
         """Measure everything so many times; yields after each contender, for results to be kept."""
         for number in range(1, count + 1):
+            self.results["rounds"] = number
             order = self._trials if number % 2 else list(reversed(self._trials))
             for contender, name in order:
                 if contender.key in self._binaries:
                     self._measure(contender, name, number)
                     yield number
-            self.results["rounds"] = number
 
     def _environment(self, contender: Contender) -> Path:
         if contender.vendor not in self.servers:

@@ -189,6 +189,8 @@ def _future(found: list[Row]) -> str:
 def _better(found: list[Row]) -> str:
     """List every figure in which a peer beats ours by more than what rounds differ."""
     peers = [row for row in found if not row.limit and row.name != "ours"]
+    if not any(row.ours for row in peers):
+        return "Nobody was measured beside ours."
     lines = []
     compared: list[tuple[str, Column]] = [
         (column.title, column) for column in [*THROUGHPUT, *PUNCTUALITY, *IDLE] if column.compared

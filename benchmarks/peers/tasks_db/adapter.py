@@ -11,7 +11,7 @@ MAKE_UUID = {"postgresql": "gen_random_uuid()", "sqlite": "lower(hex(randomblob(
 
 
 class TasksDbAdapter(DjangoAdapter):
-    emptied = ("django_tasks_db_dbtaskresult",)
+    emptied = ("django_tasks_database_dbtaskresult",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class TasksDbAdapter(DjangoAdapter):
 
     def busy(self) -> bool:
         return self.has_row(
-            "SELECT 1 FROM django_tasks_db_dbtaskresult WHERE status = 'RUNNING' LIMIT 1"
+            "SELECT 1 FROM django_tasks_database_dbtaskresult WHERE status = 'RUNNING' LIMIT 1"
         )
 
 
