@@ -28,11 +28,13 @@ class HueyAdapter(Adapter):
         tick.schedule((number,), eta=when)
 
     def fill(self, count: int, when: datetime) -> None:
-        self.schedule(-1, when)
+        # A call puts the task into the queue, from where a worker would move it here.
+        huey.add_schedule(tick.s(-1, eta=when))
         table = "huey_schedule" if self.vendor == "postgresql" else "schedule"
         columns = ["queue", "data", "timestamp"]
         with self.storage.db(commit=True) as cursor:
             cursor.execute(copies.insert(self.vendor, table, columns, count - 1))
+            assert cursor.rowcount == count - 1
         with self.storage.db(commit=True) as cursor:
             cursor.execute(f"ANALYZE {table}")
 
