@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test chaos outages check check-format check-lint check-types check-imports \
-	check-django check-templates matrix matrix-ends format bench docs build clean
+	check-django check-templates matrix matrix-ends format bench bench-peers docs build clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,10 +74,14 @@ matrix: $(VENV)/.matrix  ## the tests on every pair of Python and Django that is
 matrix-ends: $(VENV)/.matrix  ## the same on the oldest and the newest pair only
 	$(BIN)/nox -s ends
 
-bench: $(VENV)/.test  ## the benchmarks; on an idle machine, it takes a while
+bench: $(VENV)/.test  ## the benchmarks but those of bench-peers; on an idle machine, it takes a while
 	$(BIN)/python -m benchmarks.claims
 	$(BIN)/python -m benchmarks.aborts
 	$(BIN)/python -m benchmarks.latency
+
+# About three hours; ARGS='--quick --rounds 1' shows in half an hour whether all works.
+bench-peers: $(VENV)/.bench  ## ours beside other job queues, into docs/benchmarks; on an idle machine
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 docs: $(VENV)/.docs  ## the documentation, into build/docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs build/docs
@@ -112,6 +116,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.pip
 # The type checker follows imports into the tests' tools too, so it needs what the tests need.
 $(VENV)/.check: pyproject.toml $(VENV)/.test
 	$(PIP) install --quiet -e . --group check
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.test
+	$(PIP) install --quiet --group bench
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(VENV)/.pip

@@ -26,7 +26,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["build"]
+exclude_patterns = ["build", "benchmarks/table.md"]  # the table is included by its page
 nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -1,0 +1,1 @@
+"""chancy: PostgreSQL, queues declared as rows, executors of several sorts."""

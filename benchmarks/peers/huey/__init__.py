@@ -1,0 +1,1 @@
+"""huey: a small queue on SQLite, PostgreSQL or Redis."""

@@ -1,0 +1,1 @@
+"""What Django's ORM allows: claim and end, and nothing else, in batches on one table."""

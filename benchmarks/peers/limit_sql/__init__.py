@@ -1,0 +1,1 @@
+"""What PostgreSQL allows: claim and end, and nothing else, in plain SQL."""

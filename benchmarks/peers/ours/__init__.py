@@ -1,0 +1,1 @@
+"""operator_app as it is in this tree."""

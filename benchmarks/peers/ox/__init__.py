@@ -1,0 +1,1 @@
+"""django-ox: Django's own tasks, kept in a table, with leases and retries."""

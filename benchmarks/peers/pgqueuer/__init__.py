@@ -1,0 +1,1 @@
+"""pgqueuer: PostgreSQL with LISTEN/NOTIFY, jobs fetched and ended in batches, deleted when done."""

@@ -1,0 +1,1 @@
+"""procrastinate: PostgreSQL with LISTEN/NOTIFY, one job fetched at a time."""

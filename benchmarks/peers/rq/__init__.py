@@ -1,0 +1,1 @@
+"""RQ on Redis: a fork for each job, unless told otherwise."""

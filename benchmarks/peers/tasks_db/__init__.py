@@ -1,0 +1,1 @@
+"""django-tasks-db: Django's own tasks, kept in a table."""
