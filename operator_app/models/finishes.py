@@ -27,10 +27,18 @@ _HELD: Final = " AND ".join(
     ]
 )
 _STATEMENT: Final = {
+    # Locked in the order of the ids before it is written: a join may come in any order, and two who
+    # lock the same rows in different orders deadlock.
     "postgresql": f"""
+        WITH ended (id, attempts, at) AS (
+            SELECT * FROM unnest(%s::bigint[], %s::integer[], %s::timestamptz[])
+        ), locked (id) AS (
+            SELECT held.id FROM {{table}} AS held JOIN ended USING (id, attempts) WHERE {_HELD}
+            ORDER BY held.id FOR NO KEY UPDATE OF held
+        )
         UPDATE {{table}} AS held SET finished_run_at = ended.at, {_SET}
-        FROM unnest(%s::bigint[], %s::integer[], %s::timestamptz[]) AS ended (id, attempts, at)
-        WHERE held.id = ended.id AND held.attempts = ended.attempts AND {_HELD}
+        FROM ended JOIN locked USING (id)
+        WHERE held.id = ended.id AND held.attempts = ended.attempts
     """,
     "mysql": f"""
         UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
 from django.db.models import F
@@ -16,8 +16,12 @@ from operator_app.models.connections import reset
 from operator_app.models.finishes import finish
 from operator_app.models.job import OperationJob
 from operator_app.models.notice import give_notice
-from operator_app.models.transactions import in_transaction, is_away
+from operator_app.models.transactions import in_transaction, is_away, lock_in_order
 from operator_app.outcomes import Finished
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+    from operator_app.models.querysets import OperationQuerySet
 
 SUSPICIOUS: Final = 3
 """How often the write of an outcome may fail before it is tried without its neighbours."""
@@ -106,7 +110,8 @@ def write(
 ) -> list[OperationJob]:
     """Write how jobs ended, inside the caller's transaction; return those whose claim still held.
 
-    One guarded UPDATE per job, one INSERT for the job rows that are kept; two more if some have
+    One guarded UPDATE per job, one INSERT for the job rows that are kept; if only some are written
+    together, a SELECT that locks all of them, but on SQLite; two more if some have
     failed for good and somebody is to be told; a SELECT more if child processes were killed; on
     PostgreSQL one to tell the operators of what is due again soon.
 
@@ -121,10 +126,14 @@ def write(
     from operator_app.models.rescues import take_over_rows
 
     ended = [job for job in jobs if together and _has_finished(job)]
+    rest = [job for job in jobs if not _has_finished(job)] if ended else jobs
+    if ended and rest:
+        # What is written below does not come in their order.
+        ids = [job.operation_id for job in jobs]
+        lock_in_order(_operations(alias).filter(pk__in=ids))
     if ended and not finish(ended, alias):
         raise _ClaimLost
     landed: list[OperationJob] = []
-    rest = [job for job in jobs if not _has_finished(job)] if ended else jobs
     for job in rest:
         if _end(job, alias):
             ended.append(job)
@@ -228,10 +237,14 @@ def _has_landed(job: OperationJob, alias: str) -> bool:
 
 
 def _ended_with(job: OperationJob, values: dict[str, Any], alias: str) -> bool:
+    row = _operations(alias).filter(pk=job.operation_id, attempts=job.number)
+    return row.filter(**values).exists()
+
+
+def _operations(alias: str) -> OperationQuerySet[Operation]:
     from operator_app.models.operation import Operation
 
-    row = Operation.all_objects.using(alias).filter(pk=job.operation_id, attempts=job.number)
-    return row.filter(**values).exists()
+    return Operation.all_objects.using(alias)
 
 
 def _log(jobs: Sequence[OperationJob], held: Sequence[OperationJob]) -> None:

@@ -19,7 +19,7 @@ from django.db.models import Q
 from operator_app import clock
 from operator_app.models import announcements, arguments, notify, states
 from operator_app.models.changed import Changed
-from operator_app.models.transactions import in_transaction
+from operator_app.models.transactions import in_transaction, lock_in_order
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.reports import REASON_LIMIT, shortened, text_of
 
@@ -191,7 +191,7 @@ def _change(chosen: OperationQuerySet[Any], change: Callable[[_Rows], dict[str, 
 
     def apply(chunk: list[int]) -> dict[str, int]:
         rows = _all(alias).filter(pk__in=chunk).order_by("pk")
-        _lock(rows)
+        lock_in_order(rows)
         return change(rows)
 
     for chunk in _chunks(ids):
@@ -199,19 +199,8 @@ def _change(chosen: OperationQuerySet[Any], change: Callable[[_Rows], dict[str, 
     return Changed.of(**parts, left=len(ids) - sum(parts.values()))
 
 
-def _lock(rows: _Rows) -> None:
-    """Lock rows in the order of their ids, as whoever locks many does. An UPDATE alone takes them
-    in whatever order it finds them, and deadlocks with others.
-    """
-    features = connections[rows.db].features
-    if features.has_select_for_update:  # On SQLite the transaction has the only lock there is.
-        no_key = bool(features.has_select_for_no_key_update)
-        # With a column that no index has, so that the rows are found by their ids, and in order.
-        list(rows.select_for_update(no_key=no_key).values_list("pk", "created_at"))
-
-
 def _update(rows: _Rows, **values: Any) -> int:
-    """Change some of the rows that `_lock()` has locked; return how many these are.
+    """Change some of the rows that `lock_in_order()` has locked; return how many these are.
 
     On MySQL and MariaDB by their ids alone, which takes a SELECT more: given a state, too, the
     server may look for that in an index, and lock what it finds there in the order of the index.

@@ -257,7 +257,8 @@ def test_a_group_in_autocommit_is_one_transaction(operator: OperatorProcess) -> 
     with queries() as seen:
         Operation.all_objects.record(jobs)
     verbs = ("BEGIN", "UPDATE", "INSERT", "COMMIT")
-    assert [next(verb for verb in verbs if verb in sql) for sql in seen] == [
+    written = [sql for sql in seen if not sql.startswith("SELECT")]
+    assert [next(verb for verb in verbs if verb in sql) for sql in written] == [
         "BEGIN",
         "UPDATE",
         "UPDATE",
