@@ -18,6 +18,7 @@ from operator_app.models import Operation, OperationJob, OperatorProcess, specif
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.outcomes import Finished
 from operator_app.process import Operator
+from operator_app.runners import threads as threads_module
 from tests.kinds.models import Hooked, Inline, Scripted
 from tests.process.support import other_sessions
 from tests.processes import poll
@@ -258,6 +259,67 @@ class TestLeaving:
         assert Operation.objects.finished().get().pk == held.pk
         assert Operation.objects.due().get().attempts == 0
         assert leaves == []
+        assert_nothing_left()
+
+    def test_what_was_claimed_ahead_is_given_back(
+        self, operator: Callable[..., Operator], gate: threading.Event
+    ) -> None:
+        """What waits for its turn is claimed and has not begun; after stop() it is due at its old
+        time, and nothing is charged.
+        """
+        begun = threading.Event()
+        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate, begun)))
+        ahead = [Scripted.dispatch(script="any") for _ in range(5)]
+        running = operator(threads=1, grace=20)
+        threads = running._runners["threads"]
+        threads._pace.learn(held.kind_id, 0.0)  # type: ignore[attr-defined]
+        seen: list[int] = []
+
+        def leave() -> None:
+            seen.append(Operation.all_objects.started().filter(begun_run_at=None).count())
+            running.stop()
+            poll(lambda: running._heartbeat.draining, WATCHDOG, "the operator to leave")
+            gate.set()
+
+        watcher = when(lambda: begun.is_set() and threads.has_waiting, leave)
+        assert running.run() == 1
+        watcher.join()
+        assert seen in ([5], [6])  # The one that runs is marked twice a second.
+        assert Operation.objects.finished().get().pk == held.pk
+        for operation in ahead:
+            row = Operation.objects.get(pk=operation.pk)
+            assert (row.state, row.should_run_at) == ("due", operation.should_run_at)
+            assert (row.attempts, row.failures, row.operator_id) == (1, 0, None)
+            assert row.jobs.get().outcome == "released" and row.jobs.get().begun_at is None
+        assert_nothing_left()
+
+    def test_what_waits_behind_a_long_one_is_given_back(
+        self,
+        operator: Callable[..., Operator],
+        gate: threading.Event,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """One takes longer than such operations do: others may run what waits behind it, and this
+        operator does not claim it again before it has a thread for it.
+        """
+        monkeypatch.setattr(threads_module, "LATE", 0.05)
+        begun = threading.Event()
+        held = Scripted.dispatch(script=Scripted.does("held", held_by(gate, begun)))
+        quick = Scripted.does("quick", lambda operation: None)
+        ahead = [Scripted.dispatch(script=quick).pk for _ in range(3)]
+        running = operator(threads=1, once=True)
+        running._runners["threads"]._pace.learn(held.kind_id, 0.0)  # type: ignore[attr-defined]
+
+        def given_back() -> bool:
+            rows = Operation.objects.due().filter(pk__in=ahead, attempts=1)
+            return begun.is_set() and rows.count() == len(ahead)
+
+        watcher = when(given_back, gate.set)
+        assert running.run() == 1 + len(ahead)
+        watcher.join()
+        reasons = OperationJob.objects.filter(outcome="released").values_list("message", flat=True)
+        assert set(reasons) == {"it waited too long for its turn"}
+        assert Operation.objects.finished().count() == 1 + len(ahead)
         assert_nothing_left()
 
     @pytest.mark.parametrize(("grace", "stops"), [(0.1, 1), (60, 2), (0, 1)])

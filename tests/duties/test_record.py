@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from operator_app import clock
 from operator_app.duties import Record
+from operator_app.duties import record as record_module
 from operator_app.duties.base import NEVER
 from operator_app.duties.record import BATCH
 from operator_app.models import Operation, OperationJob
@@ -198,3 +199,35 @@ def test_a_long_reason_fits(record: Record, claim: Claim) -> None:
     operation = Operation.objects.get()
     assert operation.state == "failed"
     assert len(operation.reason) <= REASON_LIMIT
+
+
+def test_outcomes_gather_while_more_are_coming(
+    recorded: list[OperationJob], claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of a group waits for others, but not for long, and not for more than fit into one
+    transaction; nothing waits where no more are expected. Who adds one is told when to call.
+    """
+    more = [True]
+    record = Record("default", recorded.append, lambda: more[0])
+    monkeypatch.setattr(record_module, "GATHER", 60.0)
+    jobs = finished(claim, 8)
+    assert [record.add(job) for job in jobs[:2]] == [True, False]
+    assert 59 < record.run() <= 60
+    assert recorded == [] and not record.is_empty
+    assert record.add(jobs[2]) is False
+    more[0] = False
+    assert record.run() == NEVER
+    assert recorded == jobs[:3]
+
+    more[0] = True
+    assert record.add(jobs[3]) is True
+    assert record.run() > 0
+    monkeypatch.setattr(record_module, "GATHER", 0.0)
+    assert record.run() == NEVER
+    assert recorded == jobs[:4]
+
+    monkeypatch.setattr(record_module, "GATHER", 60.0)
+    monkeypatch.setattr(record_module, "BATCH", 3)
+    assert [record.add(job) for job in jobs[4:7]] == [True, False, True]
+    assert record.run() == NEVER
+    assert recorded == jobs[:7]
