@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
@@ -302,3 +302,44 @@ def test_a_kind_of_another_queue_is_not_reported(
     Operation.all_objects.filter(pk=strange.pk).update(kind=kind)
     Dispatch("default", heartbeat=heartbeat, runners=slots, queues=["other"]).run()
     assert caplog.records == []
+
+
+class Roomy(Slots):
+    """A runner with one free place, to which some kinds are quick."""
+
+    def __init__(self, *quick: type[Operation]) -> None:
+        super().__init__(1)
+        self.quick = {ContentType.objects.get_for_model(kind, False).pk for kind in quick}
+
+    def is_quick(self, kind_id: int) -> bool:
+        return kind_id in self.quick
+
+    def room(self, kind_ids: Collection[int]) -> int:
+        assert self.quick.issuperset(kind_ids), "asked about others than those that are quick"
+        return 10 - len(self.jobs) if kind_ids else self.free
+
+
+@pytest.mark.parametrize(
+    ("quick", "priority", "taken"),
+    [
+        ((), 0, 1),  # what nobody knows is claimed when there is a place for it
+        ((Tick, OtherTick), 0, 8),  # all that is due, with room to spare
+        ((Tick,), 1, 4),  # no OtherTick, before which nothing may come
+        ((Tick,), 0, 1),  # as old as an OtherTick, and not to come before it
+        ((Tick,), -1, 1),
+    ],
+)
+def test_what_is_claimed_ahead_of_its_turn(
+    heartbeat: Heartbeat, quick: tuple[type[Operation], ...], priority: int, taken: int
+) -> None:
+    """What takes but a moment, and comes before all that is due and may take long."""
+    for _ in range(4):
+        OtherTick.dispatch()
+        Tick.schedule(timedelta(0), priority=priority)
+    runner = Roomy(*quick)
+    dispatch = Dispatch("default", heartbeat=heartbeat, runners={"threads": runner})
+    dispatch.run()
+    assert len(runner.jobs) == taken
+    claimed = [Operation.objects.get(pk=pk).priority for pk in runner.ids]
+    assert claimed == sorted(claimed, reverse=True)
+    assert claimed[0] == max(priority, 0)
