@@ -112,6 +112,7 @@ class Operator:
             quarantine=self._runners["quarantine"],
             queues=queues,
             give_back=partial(self._release, delay=0),
+            left=self._left,
             interval=self._calls.interval,
         )
         self._look = NowAndThen(self._dispatch)
@@ -282,6 +283,11 @@ class Operator:
         """Give up what was claimed under an identity that was declared dead."""
         reason = f"operator {dead} was taken for dead, and others may be running it"
         self._runners.disown(dead.pk, OperatorLost(reason))
+
+    def _left(self) -> float:
+        # In this order: what is handed over meanwhile is counted twice, and not never.
+        held = len(self._runners.held)
+        return self._limits.left(held + self._ran)
 
     def _held_jobs(self) -> list[OperationJob]:
         # Runners first: a job goes from them to the record, and must not be missed on its way.

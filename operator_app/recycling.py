@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import threading
@@ -25,6 +26,10 @@ class Limits:
     seconds: float | None = None
     rss: float | None = None
     since: float = field(default_factory=time.monotonic)
+
+    def left(self, taken: int) -> float:
+        """Return how many more operations may be taken; infinity for no limit."""
+        return math.inf if self.operations is None else max(0, self.operations - taken)
 
     def reached(self, ran: int) -> str | None:
         """Return which limit has been reached, as part of a sentence; None for none."""

@@ -101,15 +101,16 @@ def recycled(operator: OperatorUnderTest) -> str:
 
 
 def test_max_operations(operate: Start) -> None:
-    """It leaves in order after so many operations; what is left waits for the next process."""
-    ticks = Tick.schedule_many([Tick(should_run_at=clock.now()) for _ in range(5)])
-    operator = operate("--threads", "1", "--max-operations", "2")
+    """It leaves in order after exactly so many operations, however quick they are and however many
+    threads it has; what is left waits for the next process.
+    """
+    ticks = Tick.schedule_many([Tick(should_run_at=clock.now()) for _ in range(25)])
+    operator = operate("--threads", "3", "--max-operations", "20")
     assert operator.wait() == 0, operator.log
     assert "it has run" in recycled(operator)
-    ran = Operation.objects.finished().count()
-    assert 2 <= ran < 5
+    assert Operation.objects.finished().count() == 20
     assert_nothing_left()
-    second = operate("--threads", "1", "--max-operations", str(5 - ran))
+    second = operate("--threads", "1", "--max-operations", "5")
     assert second.wait() == 0, second.log
     assert_each_once(tick.pk for tick in ticks)
 

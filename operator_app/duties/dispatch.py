@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -33,6 +34,7 @@ class Dispatch(Duty):
         quarantine: where operations run whose operator has died before; by default where others do.
         queues: the queues to serve; empty for all.
         give_back: releases jobs that have waited too long for their turn.
+        left: returns how many more operations may be claimed; by default there is no limit.
         interval: returns how long to wait if nothing is known to become due; by default
             `OPERATOR["POLL_INTERVAL"]`.
     """
@@ -46,6 +48,7 @@ class Dispatch(Duty):
         quarantine: Runner | None = None,
         queues: Collection[str] = (),
         give_back: Callable[[list[OperationJob]], object] = bool,
+        left: Callable[[], float] = lambda: math.inf,
         interval: Callable[[], float] = lambda: conf.get().POLL_INTERVAL,
     ) -> None:
         self._database = database
@@ -54,6 +57,7 @@ class Dispatch(Duty):
         self._quarantine = quarantine
         self._queues = frozenset(queues)
         self._give_back = give_back
+        self._left = left
         self._interval = interval
         self._known: dict[int, str] = {}
         self._set_aside: dict[int, float] = {}
@@ -81,8 +85,9 @@ class Dispatch(Duty):
         for name, runner in self._runners.items():
             mine = [lane for lane in due if self._known[lane.kind_id] == name]
             for chosen, room in self._rooms(runner, mine):
-                tried += 1
-                claimed += self._claim(runner, chosen, room, now)
+                if limit := int(min(room, self._left())):
+                    tried += 1
+                    claimed += self._claim(runner, chosen, limit, now)
         if tried:
             # Free slots may be left, or others may hold what is due: look again, but do not spin.
             # What waits for the quarantine is looked for again when that is free.

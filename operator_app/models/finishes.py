@@ -80,7 +80,8 @@ def _finish(jobs: list[OperationJob], operator_id: int | None, alias: str) -> in
 
     connection = connections[alias]
     table = connection.ops.quote_name(Operation._meta.db_table)
-    statement = _STATEMENT[connection.vendor].format(table=table)
+    # On one line, as the log of statements has those of the ORM.
+    statement = " ".join(_STATEMENT[connection.vendor].format(table=table).split())
     ids = [job.operation_id for job in jobs]
     numbers = [job.number for job in jobs]
     adapt = connection.ops.adapt_datetimefield_value

@@ -62,7 +62,7 @@ def test_a_group_is_one_transaction(
     assert not record.is_empty
     with CaptureQueriesContext(connection) as queries:
         assert record.run() == NEVER
-    assert sum(query["sql"].startswith("UPDATE") for query in queries) <= 5
+    assert sum("UPDATE" in query["sql"] for query in queries) == 1
     assert sum(query["sql"].startswith("BEGIN") for query in queries) <= 1
     assert record.is_empty
     assert {id(job) for job in recorded} == {id(job) for job in jobs}

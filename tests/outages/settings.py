@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from tests.settings import DATABASES
 
 DATABASES["default"]["OPTIONS"] |= json.loads(os.environ.get("OPERATOR_TEST_OPTIONS") or "{}")
 
+WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|WITH ended)\b")
 FAULT = Path(os.environ.get("OPERATOR_TEST_FAULT") or "/nowhere")
 
 
 def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
     """Refuse a write while the file is there."""
-    if sql.startswith(("INSERT", "UPDATE", "DELETE")) and FAULT.exists():
+    if WRITES.match(sql) and FAULT.exists():
         context["connection"].errors_occurred = True
         raise OperationalError(FAULT.read_text())
     return execute(sql, params, many, context)
