@@ -64,9 +64,14 @@ class Watch(Duty):
             if request.lost is not None and job.interruption is None:
                 self._end_lost(job, request.lost)
             if request.abort is not None and not isinstance(job.interruption, OperationAborted):
-                self._runners.interrupt(job, OperationAborted(request.abort))
+                self._pass_on_abort(job, request.abort)
             if request.stack:
                 self._tell_stack(job)
+
+    def _pass_on_abort(self, job: OperationJob, reason: str) -> None:
+        if self._runners.interrupt(job, OperationAborted(reason)):
+            facts = log.facts("asked_to_abort", job)
+            log.logger.info("%s was asked to abort: %s", job, reason, extra=facts)
 
     def _end_lost(self, job: OperationJob, error: OperatorError) -> None:
         # One that has just ended may have been deleted since, by whoever cleans up behind it.

@@ -100,8 +100,9 @@ def test_what_has_begun_is_marked_once(watch: Watch, job: OperationJob) -> None:
     assert stored(job.operation).begun_run_at == begun
 
 
-def test_a_person_asks(watch: Watch, job: OperationJob) -> None:
-    """The wish reaches the job with its reason, once."""
+def test_a_person_asks(watch: Watch, job: OperationJob, caplog: pytest.LogCaptureFixture) -> None:
+    """The wish reaches the job with its reason, once, and the log says so."""
+    caplog.set_level("INFO", "operator_app")
     watch.run()
     assert job.interruption is None
     write(job.operation, abort_requested_at=clock.now(), reason="wrong customer")
@@ -110,6 +111,7 @@ def test_a_person_asks(watch: Watch, job: OperationJob) -> None:
     assert isinstance(first, OperationAborted) and first.reason == "wrong customer"
     watch.run()
     assert job.interruption is first
+    assert told(caplog, "asked_to_abort") == [f"{job} was asked to abort: wrong customer"]
 
 
 def told(caplog: pytest.LogCaptureFixture, action: str) -> list[str]:

@@ -172,8 +172,8 @@ def test_claimed_not_begun(operate: Start, tmp_path: Path, name: str) -> None:
     # The wish arrives while the loop is blocked: it does not need it.
     asked = "abort" in name
     assert changed.abort_requested == asked and int(changed) == asked
-    since = clock.now()
-    poll(lambda: (clock.now() - since).total_seconds() > 1.5, 10, "the wish to be passed on")
+    if asked:
+        poll(lambda: lines(operator, "asked_to_abort"), 20, lambda: operator.log)
     gate.touch()
     if asked:
         poll(lambda: row(operation).state == "cancelled", 20, lambda: operator.log)
