@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
+from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.base import ModelState
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
@@ -21,13 +21,13 @@ from operator_app.models import (
     hooks,
     kinds,
     progress,
+    rows,
     runs,
     specific,
     states,
 )
 from operator_app.models.current import running
 from operator_app.models.progress import MESSAGE_LENGTH
-from operator_app.models.transactions import unlocked
 from operator_app.outcomes import Finished, Outcome
 from operator_app.policy import BUILT_IN, Policy
 from operator_app.reports import shortened
@@ -306,79 +306,18 @@ class OperationJob(models.Model):
         return self.instance is not None and self.policy.keep_jobs == "all"
 
     def store(self) -> None:
-        """Write the row as it stands: one UPDATE if there is one, one INSERT if not; both, and a
-        query more at the first time, where another process may have inserted it.
-        """
-        with self.storing:
-            if self.has_row or self.ran_apart:
-                # The row may have been rolled back together with what run() did.
-                self._update()
-            if self.has_row:
-                return
-            try:
-                self._insert()
-            except IntegrityError:
-                # Somebody else was quicker; what is written here is added to that.
-                if not (self.ran_apart and self._update()):
-                    raise
+        """Write the row as it stands: see `rows.store()`."""
+        rows.store(self)
 
     def store_stack(self, text: str) -> bool:
-        """Write where the run is, from another thread than its own: nothing else of the row, in a
-        transaction. An INSERT, or a SELECT and an UPDATE; both, where another process has the run,
-        and there the INSERT may wait for a transaction that has inserted the same row.
-
-        Returns:
-            False if the row is in a transaction of the run, where nobody else can write it.
-        """
-        self.stack = text
-        if self.has_row or self.ran_apart:
-            if unlocked(self._rows) and self._rows.update(stack=text):
-                return True
-            if self.has_row or self._rows.exists():
-                return False
-        try:
-            self._insert()
-        except IntegrityError:
-            if not self.ran_apart:
-                raise
-            return False  # It has just been inserted, and can be written at the next look.
-        return True
+        """Write where the run is, from another thread than its own: see `rows.store_stack()`."""
+        return rows.store_stack(self, text)
 
     @property
     def storing(self) -> threading.RLock:
         """Held while the row is written: the run's own thread and the watch may both do so."""
         lock: threading.RLock = self.__dict__.setdefault("_storing", threading.RLock())
         return lock
-
-    @property
-    def _rows(self) -> models.QuerySet[OperationJob]:
-        """Its row, whoever has inserted it."""
-        rows = OperationJob.objects.using(self.alias)
-        return rows.filter(operation=self.operation_id, number=self.number)
-
-    def _update(self) -> bool:
-        known = self.has_row
-        self.has_row = bool(self._rows.update(**self._own_values()))
-        if self.has_row and not known:
-            self.pk = self._rows.values_list("pk", flat=True).get()
-        return self.has_row
-
-    def _insert(self) -> None:
-        self.pk = None
-        if self.ran_apart:
-            # Within a savepoint: on PostgreSQL a refused INSERT ends the transaction around it,
-            # which may be the run's.
-            with transaction.atomic(using=self.alias):
-                self.save(using=self.alias, force_insert=True)
-        else:
-            self.save(using=self.alias, force_insert=True)
-        self.has_row = True
-
-    def _own_values(self) -> dict[str, object]:
-        """What is written over. A stack only where it is known: another process may have told."""
-        fixed = {"id", "operation", "number"} | (set() if self.stack else {"stack"})
-        fields = [field for field in self._meta.concrete_fields if field.name not in fixed]
-        return {field.attname: getattr(self, field.attname) for field in fields}
 
 
 @lru_cache

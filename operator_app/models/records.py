@@ -123,8 +123,19 @@ def write(
     Raises:
         _ClaimLost: if one of these has lost its claim: the transaction is to be rolled back.
     """
-    from operator_app.models.rescues import take_over_rows
+    ended, landed = _write_endings(jobs, alias, together=together)
+    # What has landed has its row already: both were in one transaction. After the guard, so that a
+    # lost claim leaves no history of an attempt that does not count.
+    _write_history([job for job in ended if job.is_worth_a_row], alias)
+    give_notice(ended, alias)
+    announce_pending(ended, alias)
+    return ended + landed
 
+
+def _write_endings(
+    jobs: Sequence[OperationJob], alias: str, *, together: bool
+) -> tuple[list[OperationJob], list[OperationJob]]:
+    """Write how jobs ended; return those whose claim held, and those that were written before."""
     ended = [job for job in jobs if together and _has_finished(job)]
     rest = [job for job in jobs if not _has_finished(job)] if ended else jobs
     if ended and rest:
@@ -139,11 +150,14 @@ def write(
             ended.append(job)
         elif _has_landed(job, alias):
             landed.append(job)
-    # What has landed has its row already: both were in one transaction.
-    kept = [job for job in ended if job.is_worth_a_row]
+    return ended, landed
+
+
+def _write_history(kept: Sequence[OperationJob], alias: str) -> None:
+    from operator_app.models.rescues import take_over_rows
+
     # A child process that was killed could not say whether it has shown progress.
     take_over_rows([job for job in kept if job.ran_apart], alias)
-    # After the guard, so that a lost claim leaves no history of an attempt that does not count.
     new = [job for job in kept if not job.has_row]
     for job in new:
         job.pk = None
@@ -152,9 +166,6 @@ def write(
     for job in kept:
         if job.has_row:
             job.store()
-    give_notice(ended, alias)
-    announce_pending(ended, alias)
-    return ended + landed
 
 
 def _write_bare(job: OperationJob, alias: str) -> bool:

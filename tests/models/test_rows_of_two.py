@@ -10,7 +10,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from operator_app import Policy
 from operator_app.child import _ending_of
-from operator_app.models import Operation, OperationJob, OperatorProcess, stack
+from operator_app.models import Operation, OperationJob, OperatorProcess, rows, stack
 from operator_app.outcomes import Aborted
 from operator_app.runners import endings
 from tests.kinds.models import Ledger, Scripted, Sweep
@@ -72,13 +72,14 @@ def test_the_operator_is_quicker_by_a_moment(pair: Pair, monkeypatch: pytest.Mon
     """The child has looked, and there was no row; its INSERT is refused, and the transaction of the
     run survives that."""
     here, there = pair
-    insert = there._insert
+    insert = rows._insert
 
-    def late() -> None:
-        assert told(here)
-        insert()
+    def late(job: OperationJob) -> None:
+        if job is there:
+            assert told(here)
+        insert(job)
 
-    monkeypatch.setattr(there, "_insert", late)
+    monkeypatch.setattr(rows, "_insert", late)
     # SQLite has one writer at a time: within a transaction there is no such moment.
     with nullcontext() if connection.vendor == "sqlite" else transaction.atomic():
         Ledger.objects.create(operation_id_seen=1)
@@ -93,13 +94,14 @@ def test_the_child_is_quicker_by_a_moment(pair: Pair, monkeypatch: pytest.Monkey
     if connection.vendor != "postgresql":
         pytest.skip("one writer at a time, or the child waits for the lock of the operation")
     here, there = pair
-    insert = here._insert
+    insert = rows._insert
 
-    def late() -> None:
-        in_thread(lambda: progressed(there, 1))
-        insert()
+    def late(job: OperationJob) -> None:
+        if job is here:
+            in_thread(lambda: progressed(there, 1))
+        insert(job)
 
-    monkeypatch.setattr(here, "_insert", late)
+    monkeypatch.setattr(rows, "_insert", late)
     assert not told(here)
     assert told(here)
     row = OperationJob.objects.get()
