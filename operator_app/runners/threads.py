@@ -17,6 +17,8 @@ from operator_app.runners.base import Done
 from operator_app.runners.local import LocalRunner
 from operator_app.runners.pace import SHORT, Pace
 
+ENDING: Final = 5.0
+"""Seconds that its threads get to close their connections and end."""
 LATE: Final = 1.0
 """Seconds without a thread that has come free, after which what waits for one is given back."""
 
@@ -36,7 +38,6 @@ class ThreadRunner(LocalRunner):
         self._began: dict[int, float] = {}
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._calls = 0
-        self._busy = 0
         self._threads = [
             threading.Thread(target=self._serve, name=f"operation-{number}", daemon=True)
             for number in range(1, capacity + 1)
@@ -88,14 +89,14 @@ class ThreadRunner(LocalRunner):
 
     def close(self) -> None:
         """Let each thread close its connections and end, once it has nothing to do. Waits for that
-        if none is busy, and for none that is.
+        if none runs user code, also such as was abandoned, and for none that does.
         """
         for _ in self._threads:
             self._work.put(None)
         with self._lock:
-            busy = self._busy
+            busy = self._began or self._calls
         for thread in self._threads if not busy else ():
-            thread.join()
+            thread.join(timeout=ENDING)
 
     @property
     def is_idle(self) -> bool:
@@ -106,8 +107,6 @@ class ThreadRunner(LocalRunner):
     def _serve(self) -> None:
         tidied_at = -math.inf
         while (work := self._work.get()) is not None:
-            with self._lock:
-                self._busy += 1
             try:
                 if are_doubtful(tidied_at):
                     with watching():
@@ -122,21 +121,21 @@ class ThreadRunner(LocalRunner):
                 # must outlive it.
                 log.logger.exception("A runner's thread met an error of its own.")
                 reset()
-            with self._lock:
-                self._busy -= 1
         reset()
 
     def _run(self, job: OperationJob) -> None:
         if not self._start(job):
             return
-        began = self._began[id(job)] = time.monotonic()
+        # Asked for now: what runs is the user's own instance.
+        kind_id, began = job.operation.kind_id, time.monotonic()
+        self._began[id(job)] = began
         try:
             if job.begin():
                 job.run()
         except BaseException:
             self._release(job)
         del self._began[id(job)]
-        self._pace.learn(job.operation.kind_id, time.monotonic() - began)
+        self._pace.learn(kind_id, time.monotonic() - began)
         self._hand_over(job)
 
     def _call(self, work: Work) -> None:

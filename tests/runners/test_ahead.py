@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -116,3 +117,23 @@ def test_what_waits_too_long_is_given_back(
     held.let_go.set()
     done.wait(1)
     assert done == [held] and [job.runs for job in waiting] == [0, 0]
+
+
+def test_close_waits_for_what_is_no_users_business(
+    runner: ThreadRunner, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that has handed its job over and is still tidying up has ended when it returns."""
+    tidying, let_go = threading.Event(), threading.Event()
+
+    def slow() -> bool:
+        tidying.set()
+        assert let_go.wait(PATIENCE)
+        return False
+
+    monkeypatch.setattr(threads_module, "are_untidy", slow)
+    submit(runner, Job())
+    done.wait(1)
+    assert tidying.wait(PATIENCE)
+    threading.Timer(0.1, let_go.set).start()
+    runner.close()
+    assert not any(thread.is_alive() for thread in runner._threads)
