@@ -31,7 +31,9 @@ def started(
     yield operators
     log = "\n".join(f"{operator!r}\n{operator.log}" for operator in operators)
     poll(lambda: other_sessions() == 0, 10, f"the operators' connections to be closed\n{log}")
-    assert set(threading.enumerate()) <= threads
+    poll(
+        lambda: set(threading.enumerate()) <= threads, 10, f"the threads of the test to end\n{log}"
+    )
     if request.node.get_closest_marker("gives_up") is None:
         claimed = list(Operation.all_objects.started().values())
         assert claimed == [], f"still claimed: {claimed}\n{log}"
