@@ -199,7 +199,8 @@ def test_without_notify_it_polls(transactional_db: None, settings: Any) -> None:
     try:
         assert calls.echo is None
         assert calls.interval() == 0.7
-        assert other_sessions() == 0
+        # Those of the test before may just be ending; one that was opened would stay.
+        poll(lambda: other_sessions() == 0, 10, "no session to be left")
     finally:
         calls.stop()
 
