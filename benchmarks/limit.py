@@ -25,7 +25,7 @@ def drain(count: int) -> float:
         with transaction.atomic():
             due = rows.filter(started_run_at=None, finished_run_at=None, should_run_at__lte=now)
             taken = due.order_by("queue", "priority", "kind", "should_run_at", "id")[:BATCH]
-            held = list(taken.select_for_update(skip_locked=True, of=("self",)))
+            held = list(taken.select_for_update(skip_locked=True))
             ids = [row.pk for row in held]
             rows.filter(pk__in=ids).update(started_run_at=now)
         with transaction.atomic():
