@@ -15,6 +15,7 @@ from operator_app import clock, log
 from operator_app.exceptions import OperationAborted
 from operator_app.models import hooks
 from operator_app.models.begun import claims_of
+from operator_app.models.specific import base
 from operator_app.models.transactions import is_away, writing
 from operator_app.models.watchdog import watching
 from operator_app.outcomes import Finished
@@ -46,17 +47,15 @@ def load(job: OperationJob) -> None:
         OperationAborted: if a person wanted it to end before it had begun.
         BaseException: whatever loading raises.
     """
-    if job.operation.operator_id is None:
-        with watching(job.alias):
-            job.load()
-    elif job.read_at is None or time.monotonic() - job.read_at > READ_FOR:
-        with watching(job.alias):
-            _read_again(job)
-    elif type(job.operation) is _base():
-        with watching(job.alias):
-            job.load()
-    else:
+    by_hand = job.operation.operator_id is None
+    is_old = job.read_at is None or time.monotonic() - job.read_at > READ_FOR
+    if not by_hand and not is_old and type(job.operation) is not base():
         job.instance = job.operation
+    else:
+        with watching(job.alias):
+            if is_old and not by_hand:
+                _read_again(job)
+            job.load()
     operation = job.load()
     if not _is_claim_of(job, operation):
         raise ClaimLost
@@ -96,19 +95,17 @@ async def arun(job: OperationJob) -> BaseException | None:
 
 
 def _read_again(job: OperationJob) -> None:
-    """Read the row of an operation whose claim is not of this moment, and load it. Its process may
-    have been paused since, taken for dead, and its work given to another.
+    """Read the row of an operation whose claim is not of this moment. Its process may have been
+    paused since, taken for dead, and its work given to another.
 
     Raises:
         ClaimLost: if it is no longer what the job claimed.
-        BaseException: whatever loading raises.
     """
     row = claims_of([job], job.alias).first()
     if row is None:
         raise ClaimLost
     # What the operator has noted here since the claim, it has written there.
     job.operation, job.instance = row, None
-    job.load()
     job.read_at = time.monotonic()
 
 
@@ -200,12 +197,6 @@ def _call(operation: Operation) -> None:
     result = operation.run()
     if result is not None and inspect.isawaitable(result):
         async_to_sync(_finish)(result)
-
-
-def _base() -> type[Operation]:
-    from operator_app.models.operation import Operation
-
-    return Operation
 
 
 async def _finish(result: Awaitable[object]) -> None:

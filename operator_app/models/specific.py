@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 
 def has_own_columns(model: type[Operation]) -> bool:
     """Whether instances of a kind hold more than the common table does."""
-    return model._meta.concrete_model is not _base()
+    return model._meta.concrete_model is not base()
 
 
 def load(operation: Operation) -> Operation:
@@ -110,7 +110,7 @@ def load_claimed(
         if model is not None:
             found |= _loadable(model, members, claim, alias)
     if missing := [each for each in taken if each.pk not in found]:
-        found |= _read(_base(), missing, claim, alias)
+        found |= _read(base(), missing, claim, alias)
     return [found[each.pk] for each in taken if each.pk in found]
 
 
@@ -151,7 +151,8 @@ def _read(
     return found
 
 
-def _base() -> type[Operation]:
+def base() -> type[Operation]:
+    """Return `Operation`, which imports this module."""
     from operator_app.models.operation import Operation
 
     return Operation
