@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, Final
 
 from django.conf import settings
@@ -55,7 +56,7 @@ def now(alias: str = DEFAULT_DB_ALIAS) -> datetime:
     """
     if (moment := _stopped_at.get()) is not None:
         return moment
-    if connections[alias].vendor not in _EPOCH_SQL:
+    if _is_hosts(alias):
         return from_epoch(time.time())
     measurement = _measurements.get(alias)
     if measurement is None or not _still_good(measurement):
@@ -116,6 +117,12 @@ def from_epoch(seconds: float) -> datetime:
     if settings.USE_TZ:
         return datetime.fromtimestamp(seconds, tz=timezone.utc)
     return datetime.fromtimestamp(seconds)  # noqa: DTZ006  (what USE_TZ=False means)
+
+
+@lru_cache
+def _is_hosts(alias: str) -> bool:
+    """Whether a database has no clock but that of this host."""
+    return connections[alias].vendor not in _EPOCH_SQL
 
 
 def _epoch(connection: Any) -> float:

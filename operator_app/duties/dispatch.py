@@ -160,11 +160,13 @@ class Dispatch(Duty):
         claimed = operations.claim(
             process, lanes, limit=limit, now=now, suspects=bool(quarantine.free)
         )
-        for operation in claimed:
-            job = OperationJob.of(operation, operator=name, read_at=read_at)
+        jobs = [OperationJob.of(each, operator=name, read_at=read_at) for each in claimed]
+        heard = hooks.hear_of_claims({job.kind for job in jobs})
+        for job in jobs:
             log.transition("claimed", job)
-            hooks.claimed(job)
-            (quarantine if operation.crashes else runner).submit(job)
+            if job.kind in heard:
+                hooks.claimed(job)
+            (quarantine if job.operation.crashes else runner).submit(job)
         return len(claimed)
 
     def _until_next(self, lanes: list[Lane], now: datetime) -> float:

@@ -45,7 +45,7 @@ def claims_of(jobs: Iterable[OperationJob], alias: str) -> OperationQuerySet[Ope
 
     held = Q(pk__in=())
     for job in jobs:
-        held |= Q(pk=job.operation_id, attempts=job.number, operator=job.operation.operator_id)
+        held |= Q(pk=job.operation_id, attempts=job.number, operator=job.holder_id)
     return Operation.all_objects.using(alias).started().filter(held)
 
 
@@ -138,7 +138,7 @@ def requests(jobs: Sequence[OperationJob], alias: str) -> list[Request]:
 def _request(job: OperationJob, row: dict[str, Any] | None) -> Request:
     if row is None:
         return Request(job, OperationLost("its row was deleted"), None, False)
-    if (row["attempts"], row["operator_id"]) != (job.number, job.operation.operator_id):
+    if (row["attempts"], row["operator_id"]) != (job.number, job.holder_id):
         lost = OperatorLost("its claim was lost, and others may be running it")
         return Request(job, lost, None, False)
     if any(row[ending] for ending in states.ENDINGS):

@@ -69,8 +69,8 @@ def finish(jobs: Sequence[OperationJob], alias: str) -> bool:
     written = 0
     for job in jobs:
         job.write_tried += 1
-    by_operator = sorted(jobs, key=lambda job: job.operation.operator_id or 0)
-    for operator_id, mine in groupby(by_operator, key=lambda job: job.operation.operator_id):
+    by_operator = sorted(jobs, key=lambda job: job.holder_id or 0)
+    for operator_id, mine in groupby(by_operator, key=lambda job: job.holder_id):
         written += _finish(list(mine), operator_id, alias)
     return written == len(jobs)
 

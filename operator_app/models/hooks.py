@@ -4,7 +4,7 @@ an error in one is logged, and the outcome stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.dispatch import Signal
@@ -20,14 +20,22 @@ if TYPE_CHECKING:
     from operator_app.models.operation import Operation
 
 
+def hear_of_claims(models: Iterable[type[Operation] | None]) -> set[type[Operation]]:
+    """Return those of these kinds for which `claimed()` has anything to do. No queries."""
+    return {
+        model
+        for model in models
+        if model is not None
+        and (kinds.overrides(model, "queued") or _is_heard(signals.operation_claimed, model))
+    }
+
+
 def claimed(job: OperationJob) -> None:
     """Call `queued()` and send `operation_claimed`. One query if there is somebody to hear it."""
     model = job.kind
-    if model is None:
+    if model is None or not hear_of_claims([model]):
         return
     has_hook = kinds.overrides(model, "queued")
-    if not has_hook and not signals.operation_claimed.has_listeners(model):
-        return
     # On the operator's main thread, which is watched; what users do takes its time.
     with pausing():
         if has_hook:
@@ -46,7 +54,7 @@ def has_ending_hook(job: OperationJob) -> bool:
     model = job.kind
     if model is None:
         return False
-    return _ending_hook(job, model) is not None or signals.operation_ended.has_listeners(model)
+    return _ending_hook(job, model) is not None or _is_heard(signals.operation_ended, model)
 
 
 def ended(job: OperationJob) -> None:
@@ -75,8 +83,13 @@ def _ending_hook(job: OperationJob, model: type[Operation]) -> str | None:
     return name if kinds.overrides(model, name) else None
 
 
+def _is_heard(signal: Signal, sender: type) -> bool:
+    # Asked for every operation, and most projects have no receiver at all.
+    return bool(signal.receivers) and signal.has_listeners(sender)
+
+
 def _send(signal: Signal, sender: type, job: OperationJob, **facts: Any) -> None:
-    if not signal.has_listeners(sender):
+    if not _is_heard(signal, sender):
         return
     answers = signal.send_robust(sender, operation=_instance(job), job=job, **facts)
     for listener, answer in answers:

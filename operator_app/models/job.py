@@ -129,20 +129,38 @@ class OperationJob(models.Model):
         # Not by `cls(...)`, which goes through all fields and sends two signals: for an operation
         # that takes but a moment, that would be a good part of what it costs.
         job = cls.__new__(cls)
-        job.__dict__.update(_blank(), _state=ModelState())
-        job.operation = operation
-        job.number, job.operator = operation.attempts, operator
-        job.started_at, job.read_at = operation.started_run_at, read_at
+        job.__dict__ |= _defaults() | {
+            "_state": ModelState(),
+            "meta": {},
+            "operation_id": operation.pk,
+            "number": operation.attempts,
+            "operator": operator,
+            "started_at": operation.started_run_at,
+            "read_at": read_at,
+            "holder_id": operation.operator_id,
+        }
+        job._state.fields_cache["operation"] = operation
+        if read_at is not None and type(operation) is not kinds.base():
+            job.__dict__["kind"] = type(operation)
         return job
+
+    @cached_property
+    def holder_id(self) -> int | None:
+        """The operator that holds the claim, of which a `run()` may have changed its own copy; None
+        by hand.
+        """
+        return self.operation.operator_id
 
     @cached_property
     def captured(self) -> capture.Captured:
         """The log lines that `run()` has emitted so far."""
         return capture.Captured()
 
-    @property
+    @cached_property
     def display_name(self) -> str:
         """The kind of its operation, "app.Model"."""
+        if self.kind is not None:
+            return self.kind._meta.label
         return kinds.label_of(self.operation.kind_id, self.alias)
 
     @property
@@ -322,9 +340,5 @@ class OperationJob(models.Model):
 
 @lru_cache
 def _defaults() -> dict[str, Any]:
+    """Return the columns of a new job; the values of some must be made anew for each."""
     return {field.attname: field.get_default() for field in OperationJob._meta.concrete_fields}
-
-
-def _blank() -> dict[str, Any]:
-    """Return the columns of a new job."""
-    return _defaults() | {"meta": {}}

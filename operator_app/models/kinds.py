@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 _resolved: dict[tuple[int, ...], tuple[list[policies.Policy], policies.Policy]] = {}
 
 
+@lru_cache
+def base() -> type[Operation]:
+    """Return `Operation`, whose module imports this one."""
+    from operator_app.models.operation import Operation
+
+    return Operation
+
+
 def content_type(model: type[Operation], alias: str) -> ContentType:
     """Return the content type of a kind; a proxy has its own. One query, the first time."""
     return _content_types(alias).get_for_model(model, for_concrete_model=False)
@@ -44,13 +52,11 @@ def _content_types(alias: str) -> ContentTypeManager:
 
 def model_of(kind_id: int, alias: str) -> type[Operation] | None:
     """Return the class of a kind, or None if this process does not know it. Cached by Django."""
-    from operator_app.models.operation import Operation
-
     try:
         found = _content_types(alias).get_for_id(kind_id).model_class()
     except ContentType.DoesNotExist:
         return None
-    if found is None or not issubclass(found, Operation) or found is Operation:
+    if found is None or not issubclass(found, base()) or found is base():
         return None
     return found
 
@@ -67,12 +73,8 @@ def label_of(kind_id: int, alias: str) -> str:
 
 def all_kinds() -> list[type[Operation]]:
     """Return every kind that is installed: the subclasses of `Operation`, proxies included."""
-    from operator_app.models.operation import Operation
-
     return [
-        model
-        for model in apps.get_models()
-        if issubclass(model, Operation) and model is not Operation
+        model for model in apps.get_models() if issubclass(model, base()) and model is not base()
     ]
 
 
@@ -87,9 +89,7 @@ def known_kinds(alias: str) -> dict[int, type[Operation]]:
 
 def overrides(model: type[Operation], method: str) -> bool:
     """Whether a kind has its own version of one of the methods of `Operation`."""
-    from operator_app.models.operation import Operation
-
-    return getattr(model, method) is not getattr(Operation, method)
+    return getattr(model, method) is not getattr(base(), method)
 
 
 def policy_of(model: type[Operation]) -> policies.Policy:

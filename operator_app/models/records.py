@@ -193,7 +193,7 @@ def _groups(jobs: Sequence[OperationJob]) -> Iterator[list[OperationJob]]:
 
 
 def _has_finished(job: OperationJob) -> bool:
-    return isinstance(job.ending, Finished) and job.operation.operator_id is not None
+    return isinstance(job.ending, Finished) and job.holder_id is not None
 
 
 def _end(job: OperationJob, alias: str) -> bool:

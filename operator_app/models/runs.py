@@ -13,9 +13,8 @@ from django.db import DatabaseError, connections, transaction
 
 from operator_app import clock, log
 from operator_app.exceptions import OperationAborted
-from operator_app.models import hooks
+from operator_app.models import hooks, kinds
 from operator_app.models.begun import claims_of
-from operator_app.models.specific import base
 from operator_app.models.transactions import is_away, writing
 from operator_app.models.watchdog import watching
 from operator_app.outcomes import Finished
@@ -47,9 +46,9 @@ def load(job: OperationJob) -> None:
         OperationAborted: if a person wanted it to end before it had begun.
         BaseException: whatever loading raises.
     """
-    by_hand = job.operation.operator_id is None
+    by_hand = job.holder_id is None
     is_old = job.read_at is None or time.monotonic() - job.read_at > READ_FOR
-    if not by_hand and not is_old and type(job.operation) is not base():
+    if not by_hand and not is_old and type(job.operation) is not kinds.base():
         job.instance = job.operation
     else:
         with watching(job.alias):
@@ -113,7 +112,7 @@ def _is_claim_of(job: OperationJob, operation: Operation) -> bool:
     """Whether the row as it was just loaded is still what the job claimed. Its process may
     have been paused in between, taken for dead, and its work given to another.
     """
-    claim = (job.number, job.operation.operator_id)
+    claim = (job.number, job.holder_id)
     return (operation.attempts, operation.operator_id) == claim
 
 
@@ -138,7 +137,7 @@ def _run_atomically(job: OperationJob, operation: Operation) -> None:
             _complete_row(job)
             job.committing = job.ended_at
     except BaseException as error:
-        by_hand = job.operation.operator_id is None
+        by_hand = job.holder_id is None
         if not begun and not by_hand and is_away(error):
             # On SQLite another atomic run may hold the lock for longer than anybody waits.
             raise NotBegun(error) from None

@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 
 def has_own_columns(model: type[Operation]) -> bool:
     """Whether instances of a kind hold more than the common table does."""
-    return model._meta.concrete_model is not base()
+    return model._meta.concrete_model is not kinds.base()
 
 
 def load(operation: Operation) -> Operation:
@@ -110,7 +110,7 @@ def load_claimed(
         if model is not None:
             found |= _loadable(model, members, claim, alias)
     if missing := [each for each in taken if each.pk not in found]:
-        found |= _read(base(), missing, claim, alias)
+        found |= _read(kinds.base(), missing, claim, alias)
     return [found[each.pk] for each in taken if each.pk in found]
 
 
@@ -134,28 +134,18 @@ def _read(
     model: type[Operation], taken: Sequence[Taken], claim: dict[str, Any], alias: str
 ) -> dict[int, Operation]:
     """Return instances of the rows, with the values of the claim. One query."""
-    by_id = {each.pk: each for each in taken}
+    due_at = {each.pk: each.should_run_at for each in taken}
     names = [field.attname for field in model._meta.concrete_fields]
+    key = model._meta.pk.attname
     read = [name for name in names if name not in claim and name != "should_run_at"]
-    places = [names.index(name) for name in read]
-    known = [claim.get(name) for name in names]
-    moment, key = names.index("should_run_at"), read.index(model._meta.pk.attname)
     found: dict[int, Operation] = {}
-    rows = model._base_manager.using(alias).filter(pk__in=list(by_id))
+    rows = model._base_manager.using(alias).filter(pk__in=list(due_at))
     for row in rows.values_list(*read):
-        values = list(known)
-        for place, value in zip(places, row, strict=True):
-            values[place] = value
-        values[moment] = by_id[row[key]].should_run_at
-        found[row[key]] = model.from_db(alias, names, values)
+        values = claim | dict(zip(read, row, strict=True))
+        pk = values[key]
+        values["should_run_at"] = due_at[pk]
+        found[pk] = model.from_db(alias, names, [values[name] for name in names])
     return found
-
-
-def base() -> type[Operation]:
-    """Return `Operation`, which imports this module."""
-    from operator_app.models.operation import Operation
-
-    return Operation
 
 
 def _by_id(model: type[Operation], ids: list[Any], alias: str) -> dict[Any, Operation]:

@@ -77,12 +77,12 @@ class Runners(Mapping[str, Runner]):
                 self._drop_disowned(runner)
 
     def _drop_disowned(self, runner: Runner) -> None:
-        if any(job.operation.operator_id in self._disowned for job in runner.held):
+        if any(job.holder_id in self._disowned for job in runner.held):
             for job in runner.take_back():
-                if job.operation.operator_id not in self._disowned:
+                if job.holder_id not in self._disowned:
                     runner.submit(job)
         for job in runner.running:
-            error = self._disowned.get(job.operation.operator_id or 0)
+            error = self._disowned.get(job.holder_id or 0)
             if error is not None and job.interruption is None:
                 runner.interrupt(job, error)
 

@@ -111,7 +111,7 @@ class Slot(threading.Thread):
         if not self._may_begin(place):
             return
         try:
-            operator = (job.operation.operator_id, job.operator)
+            operator = (job.holder_id, job.operator)
             answer = child.run((job.alias, job.operation_id, job.number, *operator))
         except NotBegun:
             self._child = None

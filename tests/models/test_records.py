@@ -150,6 +150,18 @@ def test_a_long_reason_is_shortened(operator: OperatorProcess) -> None:
 # The fence
 
 
+@pytest.mark.parametrize("outcome", [Finished(), Stopped("s")])
+def test_a_run_may_do_what_it_likes_to_its_own_copy(
+    outcome: Outcome, operator: OperatorProcess
+) -> None:
+    """The instance that `run()` has is the one that was claimed. The claim is the job's."""
+    job = claimed_job(Note.dispatch(), operator)
+    job.operation.operator = None
+    job.operation.attempts = 7
+    assert end(job, outcome, clock.now()) == [job]
+    assert stored(job.operation).attempts == 1
+
+
 def hooked_job(operator: OperatorProcess) -> OperationJob:
     Hooked.does("fine", nothing)
     return claimed_job(Hooked.dispatch(script="fine"), operator)

@@ -25,7 +25,7 @@ class Owned(Held):
     def __init__(self, operator_id: int) -> None:
         super().__init__()
         self.operation = self
-        self.operator_id = operator_id
+        self.holder_id = operator_id
 
 
 @pytest.fixture
