@@ -22,7 +22,7 @@ from operator_app.exceptions import (
     OperationTimedOut,
     OperatorLost,
 )
-from operator_app.models import runs
+from operator_app.models import kinds, runs
 from operator_app.models.begun import timeout_of
 from operator_app.models.connections import answers
 from operator_app.models.transactions import is_away
@@ -114,13 +114,11 @@ def claim_by_hand(job: OperationJob) -> None:
     Raises:
         OperationStarted: if somebody else was quicker, or it has ended.
     """
-    from operator_app.models.operation import Operation
-
     row = job.operation
     if row.started_run_at is not None and job.number is not None:
         return
     now, limit = clock.now(job.alias), timeout_of(row)
-    pending = Operation.all_objects.using(job.alias).filter(pk=row.pk).pending()
+    pending = kinds.operations(job.alias).filter(pk=row.pk).pending()
     claimed = pending.update(
         started_run_at=now,
         begun_run_at=now,

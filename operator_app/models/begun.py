@@ -12,6 +12,7 @@ from django.db.models import Q
 from operator_app import clock
 from operator_app.exceptions import OperationLost, OperatorError, OperatorLost
 from operator_app.models import kinds, states
+from operator_app.models.among import Among
 from operator_app.models.transactions import in_transaction, unlocked
 from operator_app.models.watchdog import watching
 from operator_app.moments import later
@@ -41,12 +42,10 @@ def claims_of(jobs: Iterable[OperationJob], alias: str) -> OperationQuerySet[Ope
     """Return the operations of these jobs whose claim still holds: the fence. For up to `FENCED`
     jobs.
     """
-    from operator_app.models.operation import Operation
-
     held = Q(pk__in=())
     for job in jobs:
         held |= Q(pk=job.operation_id, attempts=job.number, operator=job.holder_id)
-    return Operation.all_objects.using(alias).started().filter(held)
+    return kinds.operations(alias).started().filter(held)
 
 
 def begin(job: OperationJob) -> bool:
@@ -127,9 +126,8 @@ def requests(jobs: Sequence[OperationJob], alias: str) -> list[Request]:
     before its job runs, so that a row that is not there was deleted; one that the `run()` itself
     has deleted is there until that is committed.
     """
-    from operator_app.models.operation import Operation
-
-    rows = Operation.all_objects.using(alias).filter(pk__in=[job.operation_id for job in jobs])
+    ids = [job.operation_id for job in jobs]
+    rows = kinds.operations(alias).filter(Among(ids))
     found = {row["pk"]: row for row in rows.values("pk", *_ASKED)}
     made = (_request(job, found.get(job.operation_id)) for job in jobs)
     return [request for request in made if request.lost or request.abort or request.stack]

@@ -19,6 +19,8 @@ from django.db.models import F, Min, Value
 from django.db.models.expressions import RawSQL
 
 from operator_app.models import specific, states
+from operator_app.models.among import Among
+from operator_app.models.kinds import operations
 from operator_app.models.process import OperatorProcess
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.models.specific import Taken
@@ -70,7 +72,7 @@ class Lane(NamedTuple):
 
 def lanes(alias: str) -> list[Lane]:
     """Return all lanes that have pending operations. One query, of one index entry per lane."""
-    rows = _operations(alias)
+    rows = operations(alias)
     if connections[alias].vendor == "mysql":
         # A loose index scan ("Using index for group-by"), which the recursive query would not get
         # here, and which needs the whole prefix of the index in GROUP BY.
@@ -130,7 +132,7 @@ class _Due(NamedTuple):
 
     def in_lane(self, lane: Lane) -> OperationQuerySet[Operation]:
         """Return those of a lane, in order."""
-        rows = _operations(self.alias).due(self.now)
+        rows = operations(self.alias).due(self.now)
         mine = rows.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
         if not self.suspects:
             mine = mine.filter(crashes=0)
@@ -183,8 +185,8 @@ def _heads(
 def _mark(chosen: list[Taken], operator: OperatorProcess, now: datetime, alias: str) -> list[Taken]:
     ids = [taken.pk for taken in chosen]
     claimed = (
-        _operations(alias)
-        .filter(pk__in=ids)
+        operations(alias)
+        .filter(Among(ids))
         .pending()
         .update(
             started_run_at=now,
@@ -198,12 +200,6 @@ def _mark(chosen: list[Taken], operator: OperatorProcess, now: datetime, alias: 
     )
     if claimed == len(ids):
         return chosen
-    mine = _operations(alias).filter(pk__in=ids, operator=operator, started_run_at=now)
+    mine = operations(alias).filter(Among(ids), operator=operator, started_run_at=now)
     held = set(mine.values_list("pk", flat=True))
     return [taken for taken in chosen if taken.pk in held]
-
-
-def _operations(alias: str) -> OperationQuerySet[Operation]:
-    from operator_app.models.operation import Operation
-
-    return Operation.all_objects.using(alias)

@@ -16,6 +16,7 @@ from operator_app import policy as policies
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
+    from operator_app.models.querysets import OperationQuerySet
 
 _resolved: dict[tuple[int, ...], tuple[list[policies.Policy], policies.Policy]] = {}
 
@@ -26,6 +27,11 @@ def base() -> type[Operation]:
     from operator_app.models.operation import Operation
 
     return Operation
+
+
+def operations(alias: str) -> OperationQuerySet[Operation]:
+    """Return all operations of a database, as instances of `Operation`."""
+    return base().all_objects.using(alias)
 
 
 def content_type(model: type[Operation], alias: str) -> ContentType:

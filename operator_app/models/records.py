@@ -10,18 +10,19 @@ from django.db.models import F
 
 from operator_app import log
 from operator_app.models import attempts
+from operator_app.models.among import Among
 from operator_app.models.announcements import announce_pending
 from operator_app.models.begun import claims_of
 from operator_app.models.connections import reset
 from operator_app.models.finishes import finish
 from operator_app.models.job import OperationJob
+from operator_app.models.kinds import operations
 from operator_app.models.notice import give_notice
 from operator_app.models.transactions import in_transaction, is_away, lock_in_order
 from operator_app.outcomes import Finished
 
 if TYPE_CHECKING:
-    from operator_app.models.operation import Operation
-    from operator_app.models.querysets import OperationQuerySet
+    pass
 
 SUSPICIOUS: Final = 3
 """How often the write of an outcome may fail before it is tried without its neighbours."""
@@ -141,7 +142,7 @@ def _write_endings(
     if ended and rest:
         # What is written below does not come in their order.
         ids = [job.operation_id for job in jobs]
-        lock_in_order(_operations(alias).filter(pk__in=ids))
+        lock_in_order(operations(alias).filter(Among(ids)))
     if ended and not finish(ended, alias):
         raise _ClaimLost
     landed: list[OperationJob] = []
@@ -248,14 +249,8 @@ def _has_landed(job: OperationJob, alias: str) -> bool:
 
 
 def _ended_with(job: OperationJob, values: dict[str, Any], alias: str) -> bool:
-    row = _operations(alias).filter(pk=job.operation_id, attempts=job.number)
+    row = operations(alias).filter(pk=job.operation_id, attempts=job.number)
     return row.filter(**values).exists()
-
-
-def _operations(alias: str) -> OperationQuerySet[Operation]:
-    from operator_app.models.operation import Operation
-
-    return Operation.all_objects.using(alias)
 
 
 def _log(jobs: Sequence[OperationJob], held: Sequence[OperationJob]) -> None:

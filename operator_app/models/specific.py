@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from operator_app.exceptions import OperationLost
 from operator_app.models import kinds, states
+from operator_app.models.among import Among
 from operator_app.models.connections import answers
 from operator_app.models.transactions import is_away
 
@@ -139,7 +140,7 @@ def _read(
     key = model._meta.pk.attname
     read = [name for name in names if name not in claim and name != "should_run_at"]
     found: dict[int, Operation] = {}
-    rows = model._base_manager.using(alias).filter(pk__in=list(due_at))
+    rows = model._base_manager.using(alias).filter(Among(due_at))
     for row in rows.values_list(*read):
         values = claim | dict(zip(read, row, strict=True))
         pk = values[key]

@@ -19,6 +19,7 @@ from django.db.models import Q
 from operator_app import clock
 from operator_app.models import announcements, arguments, notify, states
 from operator_app.models.changed import Changed
+from operator_app.models.kinds import operations
 from operator_app.models.transactions import in_transaction, lock_in_order
 from operator_app.outcomes import RELEASED_AFTER, Released
 from operator_app.reports import REASON_LIMIT, shortened, text_of
@@ -70,7 +71,7 @@ def _hide(rows: _Rows, why: str) -> dict[str, int]:
 
 def _remove(rows: _Rows) -> dict[str, int]:
     pending = list(rows.pending().values_list("pk", flat=True))
-    _all(rows.db).filter(pk__in=pending).delete()
+    operations(rows.db).filter(pk__in=pending).delete()
     return {"deleted": len(pending)}
 
 
@@ -102,7 +103,7 @@ def retry(chosen: OperationQuerySet[Any]) -> Changed:
         retried = _update(over.filter(unique_key__isnull=True), **fresh)
         taken = 0
         for pk, key in keyed:
-            one = _all(rows.db).filter(_OVER, pk=pk)
+            one = operations(rows.db).filter(_OVER, pk=pk)
             try:
                 with transaction.atomic(using=rows.db):
                     retried += one.update(active_key=arguments.digest(key), **fresh)
@@ -190,7 +191,7 @@ def _change(chosen: OperationQuerySet[Any], change: Callable[[_Rows], dict[str, 
     parts: Counter[str] = Counter()
 
     def apply(chunk: list[int]) -> dict[str, int]:
-        rows = _all(alias).filter(pk__in=chunk).order_by("pk")
+        rows = operations(alias).filter(pk__in=chunk).order_by("pk")
         lock_in_order(rows)
         return change(rows)
 
@@ -207,7 +208,7 @@ def _update(rows: _Rows, **values: Any) -> int:
     """
     if connections[rows.db].vendor == "mysql":
         ids = list(rows.values_list("pk", flat=True))
-        rows = _all(rows.db).filter(pk__in=ids).order_by("pk")
+        rows = operations(rows.db).filter(pk__in=ids).order_by("pk")
     return rows.update(**values)
 
 
@@ -226,9 +227,3 @@ def _for_write(chosen: OperationQuerySet[Any]) -> OperationQuerySet[Any]:
     copy: OperationQuerySet[Any] = chosen._chain()  # type: ignore[attr-defined]
     copy._for_write = True  # type: ignore[attr-defined]
     return copy.using(copy.db)
-
-
-def _all(alias: str) -> _Rows:
-    from operator_app.models.operation import Operation
-
-    return Operation.all_objects.using(alias)

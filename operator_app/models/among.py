@@ -1,0 +1,38 @@
+"""Rows by their ids, however many, told in one parameter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from django.db.models import F, Lookup
+
+_CONDITION: Final = {
+    "postgresql": "{column} = ANY(%s::bigint[])",
+    "sqlite": "{column} IN (SELECT value FROM json_each(%s))",
+}
+
+
+class Among(Lookup):
+    """That a row's primary key, a number, is one of these: a condition for `filter()`.
+
+    `pk__in` makes a parameter of each, and goes through all of them five times: for 500 rows that
+    takes as long as the statement. On MySQL it is just that, whose optimizer knows no better way.
+    """
+
+    lookup_name = "among"
+    prepare_rhs = False
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        super().__init__(F("pk"), list(ids))
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        """Return the condition and its parameters."""
+        column, parameters = self.process_lhs(compiler, connection)
+        if connection.vendor in _CONDITION:
+            text = json.dumps(self.rhs)
+            value = text if connection.vendor == "sqlite" else f"{{{text[1:-1]}}}"
+            return _CONDITION[connection.vendor].format(column=column), (*parameters, value)
+        places = ", ".join(["%s"] * len(self.rhs)) or "NULL"
+        return f"{column} IN ({places})", (*parameters, *self.rhs)
