@@ -18,7 +18,7 @@ from operator_app.models import Operation, kinds
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise as Words
 
-    from operator_app.models.claims import Lane
+    from operator_app.models.lanes import Lane
 
 MOST: Final = 100
 """How many choices a filter offers at most: a queue per customer would fill the page."""

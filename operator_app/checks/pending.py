@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db import connections, router
 
 from operator_app.models import Operation, kinds
-from operator_app.models.claims import Lane, lanes
+from operator_app.models.lanes import Lane, lanes
 
 COUNTED: Final = 1_000
 """How many operations of a kind are counted at most: the check must not walk a million rows."""

@@ -13,7 +13,7 @@ from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
 from operator_app.duties.heartbeat import Heartbeat
 from operator_app.models import Operation, OperationJob, hooks, kinds
-from operator_app.models.claims import Lane
+from operator_app.models.lanes import Lane
 from operator_app.runners import Runner
 
 SET_ASIDE_FOR: Final = 60.0

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from operator_app.models.begun import Request
     from operator_app.models.changed import Changed
-    from operator_app.models.claims import Lane
     from operator_app.models.job import OperationJob
+    from operator_app.models.lanes import Lane
     from operator_app.models.operation import Operation
     from operator_app.models.process import OperatorProcess
 
@@ -115,10 +115,10 @@ class OperationQuerySet(models.QuerySet[OperationT]):
         return clone
 
     def lanes(self) -> list[Lane]:
-        """Return the lanes of all pending operations: see `claims.lanes`. One query."""
-        from operator_app.models import claims
+        """Return the lanes of all pending operations: see `lanes.lanes`. One query."""
+        from operator_app.models import lanes
 
-        return claims.lanes(self.db)
+        return lanes.lanes(self.db)
 
     def claim(
         self,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from operator_app.models.operation import Operation
     from operator_app.models.process import OperatorProcess
 
-_NULLED: Final = ("begun_run_at", "times_out_at", "abort_requested_at", "stack_requested_at")
+NULLED: Final = ("begun_run_at", "times_out_at", "abort_requested_at", "stack_requested_at")
 """What is null in a row that has just been claimed, besides the endings."""
 
 
@@ -103,7 +103,7 @@ def load_claimed(
     by_kind: dict[int, list[Taken]] = defaultdict(list)
     for each in taken:
         by_kind[each.kind_id].append(each)
-    claim = dict.fromkeys((*states.ENDINGS, *_NULLED))
+    claim = dict.fromkeys((*states.ENDINGS, *NULLED))
     claim |= {"started_run_at": now, "operator_id": operator.pk}
     found: dict[int, Operation] = {}
     for kind_id, members in by_kind.items():

@@ -56,10 +56,22 @@ def in_transaction(alias: str, work: Callable[[], T]) -> T:
     as long as makes an operator count as dead.
     """
     nested = connections[alias].in_atomic_block
+
+    def wrapped() -> T:
+        with writing(alias), nullcontext() if nested else _given_up_when_silent(alias):
+            return work()
+
+    return in_statement(alias, wrapped)
+
+
+def in_statement(alias: str, work: Callable[[], T]) -> T:
+    """Return `work()`, which makes one statement, a transaction by itself; again if that lost a
+    deadlock, as `in_transaction()` does.
+    """
+    nested = connections[alias].in_atomic_block
     for left in range(0 if nested else TRIES - 1, -1, -1):
         try:
-            with writing(alias), nullcontext() if nested else _given_up_when_silent(alias):
-                return work()
+            return work()
         except OperationalError as error:
             if not left or not lost_to_another(error):
                 raise

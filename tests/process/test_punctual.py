@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 
 from operator_app import clock
-from operator_app.models import Operation, announcements, claims
+from operator_app.models import Operation, announcements, lanes
 from operator_app.process import Operator
 from tests.kinds.models import Scripted
 from tests.models.tools import scripted, stored
@@ -142,9 +142,9 @@ def test_committed_during_an_empty_claim(
     the call for it arrives: it is not lost.
     """
     poll(listening, SOON, "it to listen")
-    find, armed, done = claims.lanes, threading.Event(), threading.Event()
+    find, armed, done = lanes.lanes, threading.Event(), threading.Event()
 
-    def lanes(alias: str) -> list[claims.Lane]:
+    def find_and_schedule(alias: str) -> list[lanes.Lane]:
         found = find(alias)
         if armed.is_set() and not found and not done.is_set():
             done.set()
@@ -153,7 +153,7 @@ def test_committed_during_an_empty_claim(
             pause(0.3)  # The last one, too, where it comes in two ways.
         return found
 
-    monkeypatch.setattr(claims, "lanes", lanes)
+    monkeypatch.setattr(lanes, "lanes", find_and_schedule)
     if where == "elsewhere":
         # Nothing is told within this process, as if another one had committed it.
         monkeypatch.setitem(announcements._listeners, "default", ())
