@@ -6,12 +6,21 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+from django.db import connections
 from django.db.models import F, Lookup
 
 _CONDITION: Final = {
     "postgresql": "{column} = ANY(%s::bigint[])",
     "sqlite": "{column} IN (SELECT value FROM json_each(%s))",
 }
+
+
+def among_found(query: str, alias: str) -> str:
+    """Return the SQL that compares a column to the ids that a query finds. On PostgreSQL as an
+    array: it takes every query of more than a few for one that is worth to read the whole table.
+    """
+    is_postgresql = connections[alias].vendor == "postgresql"
+    return f"= ANY(ARRAY({query}))" if is_postgresql else f"IN ({query})"
 
 
 class Among(Lookup):

@@ -16,6 +16,7 @@ from django.db import connections
 from django.db.models import Min
 
 from operator_app.models import states
+from operator_app.models.among import among_found
 from operator_app.models.kinds import base, operations
 
 # From the first entry of a lane to that of the next: of the next kind, else of the next priority,
@@ -47,7 +48,7 @@ WITH RECURSIVE lane(id) AS (
     FROM lane JOIN {table} here ON here.id = lane.id
 )
 SELECT queue, priority, kind_id, should_run_at FROM {table}
-WHERE id IN (SELECT id FROM lane WHERE id IS NOT NULL)
+WHERE id {among}
 """
 
 
@@ -103,4 +104,5 @@ def _first_of_each(alias: str) -> str:
     """
     table = connections[alias].ops.quote_name(base()._meta.db_table)
     pending = " AND ".join(f"{column} IS NULL" for column in states.PENDING_COLUMNS)
-    return " ".join(_FIRST_OF_EACH.format(table=table, pending=pending).split())
+    among = among_found("SELECT id FROM lane WHERE id IS NOT NULL", alias)
+    return " ".join(_FIRST_OF_EACH.format(table=table, pending=pending, among=among).split())

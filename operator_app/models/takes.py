@@ -16,7 +16,7 @@ from django.db import connections
 from django.db.models import F
 
 from operator_app.models import states
-from operator_app.models.among import Among
+from operator_app.models.among import Among, among_found
 from operator_app.models.kinds import base, operations
 from operator_app.models.lanes import Lane, moments
 from operator_app.models.process import OperatorProcess
@@ -46,8 +46,6 @@ _TAKE: Final = """
 """
 _SKIPPING: Final = {"postgresql": "FOR NO KEY UPDATE SKIP LOCKED", "sqlite": ""}
 """How rows are locked where one statement does it. On SQLite it holds the only lock there is."""
-_AMONG: Final = {"postgresql": "= ANY(ARRAY({ids}))", "sqlite": "IN ({ids})"}
-"""On PostgreSQL as an array, which keeps it from reading the whole table for many ids."""
 
 
 class Due(NamedTuple):
@@ -118,7 +116,7 @@ def _statement(alias: str, lanes: int, suspects: bool) -> str:
         lanes=", ".join(_LANE.format(name=name, **facts) for name in names),
         table=table,
         nulled=", ".join(f"{column} = NULL" for column in NULLED),
-        among=_AMONG[connection.vendor].format(ids=ids),
+        among=among_found(ids, alias),
     )
     # On one line, as the log of statements has those of the ORM.
     return " ".join(statement.split())
