@@ -14,6 +14,7 @@ from operator_app.doctor.answers import ask, shortened
 from operator_app.doctor.finding import Finding
 from operator_app.moments import in_words
 
+# At READ COMMITTED, one that has only read and runs no statement keeps nothing; its weight is 0.
 # trx_started is in the time zone of the server's host, whatever the session's is.
 _TRANSACTIONS: Final = """
 SELECT id, user, host, command, seconds, trx_rows_modified, COALESCE(trx_query, info)
@@ -25,6 +26,10 @@ FROM (
 ) open
 LEFT JOIN information_schema.processlist session ON session.id = open.trx_mysql_thread_id
 WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) AND seconds >= %s
+  AND NOT (
+      trx_isolation_level IN ('READ COMMITTED', 'READ UNCOMMITTED')
+      AND trx_query IS NULL AND trx_weight = 0
+  )
 ORDER BY seconds DESC
 """
 _HISTORY: Final = (
@@ -34,7 +39,7 @@ _HISTORY: Final = (
 
 def long_transactions(alias: str, older_than: float) -> Iterator[Finding]:
     """Yield a problem for each transaction of another session, in whichever database of the server,
-    that has been open for that many seconds. Two queries at most.
+    that has been open for that many seconds and keeps history. Two queries at most.
 
     Raises:
         NotAllowed: without the privilege PROCESS.

@@ -31,7 +31,8 @@ def as_text(findings: Sequence[Finding], out: OutputWrapper) -> None:
         # As Text, since brackets in somebody's statement are no markup.
         console.print(Text(f"{finding.severity} {finding.id}", style=STYLES[finding.severity]))
         console.print(Padding(Text(finding.message), (0, 0, 0, 2), expand=False))
-        console.print(Padding(Text(f"-> {finding.hint}"), (0, 0, 1, 2), expand=False))
+        console.print(Padding(Text(f"-> {finding.hint}"), (0, 0, 0, 2), expand=False))
+        console.print()
     console.print(_summary(findings))
 
 

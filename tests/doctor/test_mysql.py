@@ -13,6 +13,7 @@ from django.db import connection
 from operator_app import doctor
 from operator_app.doctor import Finding, answers, mysql
 from tests.doctor.tools import only
+from tests.kinds.models import Sweep
 from tests.processes import poll
 
 pytestmark = [
@@ -37,8 +38,20 @@ def appears(session: Any) -> list[Finding]:
 
 
 def open_one(session: Any) -> None:
+    """Let it have a view of the rows that it keeps until its end."""
     with session.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+
+
+def is_listed(session: Any) -> bool:
+    """Whether InnoDB shows a transaction of this session."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = %s",
+            [session.connection.thread_id()],
+        )
+        return cursor.fetchone() is not None
 
 
 def test_a_transaction_that_is_left_open(session: Any) -> None:
@@ -51,6 +64,22 @@ def test_a_transaction_that_is_left_open(session: Any) -> None:
     assert "it has changed 0 rows" in finding.message and "It is idle." in finding.message
     session.rollback()
     poll(lambda: not of(session), timeout=10, interval=UNREAD)
+
+
+def test_one_that_has_locked_a_row(session: Any, transactional_db: None) -> None:
+    """It keeps history at READ COMMITTED, too, and is found however little it has done."""
+    Sweep.dispatch()
+    with session.cursor() as cursor:
+        cursor.execute("SELECT id FROM operator_app_operation FOR UPDATE")
+    assert "It is idle." in only(appears(session)).message
+
+
+def test_one_that_keeps_nothing(session: Any) -> None:
+    """Between two statements of READ COMMITTED, one that has only read is in nobody's way."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT id FROM operator_app_operation")
+    poll(lambda: is_listed(session), timeout=10, interval=UNREAD)
+    assert of(session) == []
 
 
 def test_a_young_one(session: Any) -> None:

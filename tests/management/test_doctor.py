@@ -84,7 +84,7 @@ def test_warnings_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "examine", lambda *args, **options: found)
     text, code = examined()
     assert code == 0
-    assert "  SELECT '[red]' :smile:\n  -> Wait.\n" in text
+    assert "  SELECT '[red]' :smile:\n  -> Wait.\n\n" in text
     assert text.endswith("No problem: 1 warning, 2 notes.\n")
 
 
