@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import Error as DatabaseError
 from django.db import connections, router
 
-from operator_app.models import Operation, kinds
+from operator_app.models import Operation, OperationQuerySet, kinds
 from operator_app.models.lanes import Lane, lanes
 
 COUNTED: Final = 1_000
@@ -50,27 +50,37 @@ def unknown_kinds(alias: str) -> list[tuple[str, int]]:
         if kinds.model_of(lane.kind_id, alias) is None:
             unknown[lane.kind_id].append(lane)
     return sorted(
-        (kinds.label_of(kind_id, alias), _count(of, alias)) for kind_id, of in unknown.items()
+        (kinds.label_of(kind_id, alias), count_in(of, Operation.all_objects.using(alias).pending()))
+        for kind_id, of in unknown.items()
     )
 
 
-def _count(of_a_kind: Sequence[Lane], alias: str) -> int:
+def count_in(lanes: Sequence[Lane], pending: OperationQuerySet[Operation]) -> int:
+    """Return how many of these pending operations are in these lanes, counted up to one more than
+    `COUNTED`. One query per lane.
+    """
     count = 0
-    for lane in of_a_kind:
+    for lane in lanes:
         # Lane by lane, since that is how the index of pending operations is ordered.
-        rows = Operation.all_objects.using(alias).pending()
-        rows = rows.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
+        rows = pending.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
         count += rows[: COUNTED + 1 - count].count()
         if count > COUNTED:
             break
     return count
 
 
-def _warning(alias: str, label: str, count: int) -> CheckMessage:
+def in_words(count: int) -> str:
+    """Return for people what `count_in()` has counted.
+
+    >>> in_words(1), in_words(20), in_words(COUNTED + 1)
+    ('1 operation', '20 operations', 'More than 1,000 operations')
+    """
     if count > COUNTED:
-        many = f"More than {COUNTED:,} operations"
-    else:
-        many = f"{count:,} operation{'s' if count > 1 else ''}"
+        return f"More than {COUNTED:,} operations"
+    return f"{count:,} operation{'s' if count > 1 else ''}"
+
+
+def _warning(alias: str, label: str, count: int) -> CheckMessage:
     if "." in label:
         hint = (
             "If the class was a proxy and has been renamed, add to a migration: "
@@ -80,8 +90,8 @@ def _warning(alias: str, label: str, count: int) -> CheckMessage:
     else:
         hint = "Its content type is gone, so nobody knows what they were: cancel them."
     return Warning(
-        f"{many} of the kind {label!r} {'is' if count == 1 else 'are'} pending in the database "
-        f"{alias!r}, but there is no such class, so nobody will run them.",
+        f"{in_words(count)} of the kind {label!r} {'is' if count == 1 else 'are'} pending in the "
+        f"database {alias!r}, but there is no such class, so nobody will run them.",
         hint=hint,
         id="operator_app.W008",
     )

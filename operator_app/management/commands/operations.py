@@ -1,12 +1,16 @@
-"""`manage.py operations`: look at operations."""
+"""`manage.py operations`: look at operations, and at how they are getting on."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
+from operator_app.doctor import LONG, examine
+from operator_app.management import arguments, diagnosis
 from operator_app.management.show import STACK_WITHIN, asked_for_stack, show
 from operator_app.models import Operation
 
@@ -18,12 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
-        parser.add_argument(
-            "--database",
-            default=DEFAULT_DB_ALIAS,
-            metavar="ALIAS",
-            help="the database that the operations are in",
-        )
+        _add_database(parser, DEFAULT_DB_ALIAS)
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         one = verbs.add_parser("show", help="show one operation and its attempts")
         one.add_argument("id", type=int, metavar="ID", help="its primary key")
@@ -32,6 +31,18 @@ class Command(BaseCommand):
             action="store_true",
             help="ask its operator where it is, and wait for the answer",
         )
+        doctor = verbs.add_parser("doctor", help="say what is wrong, where, and what to do")
+        doctor.add_argument("--json", action="store_true", help="for programs")
+        doctor.add_argument(
+            "--older-than",
+            type=arguments.seconds,
+            default=LONG,
+            metavar="S",
+            help=f"seconds after which a transaction is open for long (default: {LONG:g})",
+        )
+        for verb in (one, doctor):
+            # Without a default, which would take the place of what was said before the verb.
+            _add_database(verb, argparse.SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show what is asked for."""
@@ -39,9 +50,21 @@ class Command(BaseCommand):
             known = ", ".join(connections)
             raise CommandError(f"There is no database {options['database']!r} (known: {known}).")
         try:
-            self._show(options["id"], options["database"], stack=options["stack"])
+            if options["verb"] == "doctor":
+                self._doctor(options["database"], options["older_than"], json=options["json"])
+            else:
+                self._show(options["id"], options["database"], stack=options["stack"])
         except Error as error:
             raise CommandError(f"The database cannot be used: {str(error).strip()}") from error
+
+    def _doctor(self, database: str, older_than: float, *, json: bool) -> None:
+        findings = examine(database, older_than=older_than)
+        if json:
+            diagnosis.as_json(database, findings, self.stdout)
+        else:
+            diagnosis.as_text(findings, self.stdout)
+        if not diagnosis.is_healthy(findings):
+            sys.exit(1)
 
     def _show(self, pk: int, database: str, *, stack: bool) -> None:
         rows = Operation.all_objects.using(database).select_related("operator")
@@ -60,3 +83,12 @@ class Command(BaseCommand):
                 "A run by hand has nobody who could."
             )
         self.stdout.write(f"\n{job.stack}")
+
+
+def _add_database(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--database",
+        default=default,
+        metavar="ALIAS",
+        help="the database that the operations are in",
+    )

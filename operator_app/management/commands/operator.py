@@ -18,6 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from operator_app import log
+from operator_app.management import arguments
 from operator_app.process import SIGNALS, Operator
 from operator_app.recycling import Limits
 from operator_app.supervisor import Supervisor, command_line
@@ -45,25 +46,25 @@ class Command(BaseCommand):
         )
         add(
             "--threads",
-            type=_count,
+            type=arguments.count,
             metavar="N",
             help="how many operations to run at once (default: OPERATOR['THREADS'])",
         )
         add(
             "--processes",
-            type=_count,
+            type=arguments.count,
             metavar="N",
             help="run N operator processes under one parent (default: one, without a parent)",
         )
         add(
             "--grace",
-            type=_seconds,
+            type=arguments.seconds,
             metavar="S",
             help="seconds that running operations get after SIGTERM (default: OPERATOR['GRACE'])",
         )
-        add("--max-operations", type=_count, metavar="N", help="leave after N operations")
-        add("--max-seconds", type=_seconds, metavar="S", help="leave after S seconds")
-        add("--max-rss", type=_size, metavar="MIB", help="leave when taking MIB of memory")
+        add("--max-operations", type=arguments.count, metavar="N", help="leave after N operations")
+        add("--max-seconds", type=arguments.seconds, metavar="S", help="leave after S seconds")
+        add("--max-rss", type=arguments.size, metavar="MIB", help="leave when taking MIB of memory")
         add(
             "--database",
             default=DEFAULT_DB_ALIAS,
@@ -166,28 +167,3 @@ def _queue(text: str) -> str:
         return check_queue(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    return _number(text, "a number of seconds, at least 0", least=0.0)
-
-
-def _size(text: str) -> float:
-    return _number(text, "a number of MiB, at least 1", least=1.0)
-
-
-def _number(text: str, wanted: str, *, least: float) -> float:
-    problem = argparse.ArgumentTypeError(f"{wanted}, not {text!r}")
-    try:
-        number = float(text)
-    except ValueError:
-        raise problem from None
-    if not least <= number < float("inf"):
-        raise problem
-    return number

@@ -1,0 +1,62 @@
+"""What the doctor has found, as text for a terminal or as JSON for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from django.core.management.base import OutputWrapper
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from operator_app.doctor import Finding
+from operator_app.management.show import WIDE
+
+STYLES: Final = {"problem": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Whether none of them is a problem."""
+    return all(finding.severity != "problem" for finding in findings)
+
+
+def as_text(findings: Sequence[Finding], out: OutputWrapper) -> None:
+    """Write them for people, each with what to do, and at the end how many there are."""
+    # Where there is no terminal nothing is cut to the width of one.
+    width = None if out.isatty() else WIDE
+    console = Console(file=out, width=width, highlight=False)  # type: ignore[arg-type]
+    for finding in findings:
+        # As Text, since brackets in somebody's statement are no markup.
+        console.print(Text(f"{finding.severity} {finding.id}", style=STYLES[finding.severity]))
+        console.print(Padding(Text(finding.message), (0, 0, 0, 2), expand=False))
+        console.print(Padding(Text(f"-> {finding.hint}"), (0, 0, 0, 2), expand=False))
+        console.print()
+    console.print(_summary(findings))
+
+
+def as_json(database: str, findings: Sequence[Finding], out: OutputWrapper) -> None:
+    """Write them for programs: one object, on several lines."""
+    said = {
+        "database": database,
+        "healthy": is_healthy(findings),
+        "findings": [finding.as_dict() for finding in findings],
+    }
+    out.write(json.dumps(said, indent=2))
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = {
+        severity: sum(finding.severity == severity for finding in findings) for severity in STYLES
+    }
+    told = [
+        f"{number} {severity}{'s' if number > 1 else ''}"
+        for severity, number in counts.items()
+        if number
+    ]
+    if not told:
+        return "Nothing is wrong."
+    if is_healthy(findings):
+        told[0] = f"No problem: {told[0]}"
+    return f"{', '.join(told)}."
