@@ -77,6 +77,8 @@ matrix-ends: $(VENV)/.matrix  ## the same on the oldest and the newest pair only
 bench: $(VENV)/.test  ## the benchmarks but those of bench-peers; on an idle machine, it takes a while
 	$(BIN)/python -m benchmarks.claims
 	$(BIN)/python -m benchmarks.drain
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.aborts
 	$(BIN)/python -m benchmarks.latency
 

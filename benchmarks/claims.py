@@ -16,7 +16,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
@@ -26,6 +26,8 @@ from benchmarks import runs
 QUEUES = ["default", "mail", "ranks", "reports", "chores"]
 PRIORITIES = [-3, 0, 1, 5]
 KINDS = 4
+LaneOf = tuple[str, int, int]
+"""A queue, a priority, and the id of a kind."""
 BATCH = 100
 ROUNDS = 7
 CHUNK = 10_000
@@ -89,14 +91,19 @@ def steps(rows: int, now: datetime) -> Iterator[tuple[str, Iterator[datetime], d
     yield "many finished, too", spread(rows, now - 9 * day, day), ended
 
 
-def fill(moments: Iterator[datetime], columns: dict[str, Any]) -> None:
-    """Insert rows of all lanes in turn; not into the kinds' own tables, which no claim reads."""
+def fill(
+    moments: Iterator[datetime], columns: dict[str, Any], lanes: Sequence[LaneOf] = ()
+) -> None:
+    """Insert rows of these lanes in turn, by default of all; not into the kinds' own tables, which
+    no claim reads.
+    """
     from django.db import connection, transaction
 
     from operator_app import clock
     from operator_app.models import Operation, kinds
 
-    lanes = list(product(QUEUES, PRIORITIES, sorted(kinds.known_kinds("default"))[:KINDS]))
+    known = sorted(kinds.known_kinds("default"))[:KINDS]
+    lanes = lanes or list(product(QUEUES, PRIORITIES, known))
     fields = [field for field in Operation._meta.local_concrete_fields if not field.primary_key]
     created = clock.now()
     batch = []

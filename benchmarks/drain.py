@@ -55,10 +55,10 @@ def measure(count: int, rounds: int, ways: list[str]) -> int:
     rates: dict[str, list[float]] = {way: [] for way in ["the batched limit", *ways]}
     with runs.database() as name:
         for _ in range(rounds):
-            fill(count)
+            refill(count)
             rates["the batched limit"].append(limit.drain(count))
             for way in ways:
-                fill(count)
+                refill(count)
                 rates[way].append(drain(name, WAYS[way], count))
     base = statistics.median(rates["the batched limit"])
     print(f"  {'operations per second':28}{'min':>9}{'median':>9}{'max':>9}{'ratio':>8}")
@@ -69,17 +69,32 @@ def measure(count: int, rounds: int, ways: list[str]) -> int:
     return 0
 
 
-def fill(count: int) -> None:
-    """Replace all operations by so many that are due."""
+def remove() -> None:
+    """Delete what was added."""
+    from benchmarks.models import Nothing
+    from operator_app.models import Operation, OperationJob
+    from operator_app.models.among import Among
+
+    ids = list(Nothing._base_manager.values_list("pk", flat=True))
+    OperationJob.objects.all().delete()
+    Nothing._base_manager.all()._raw_delete(using="default")
+    Operation._base_manager.filter(Among(ids))._raw_delete(using="default")
+
+
+def refill(count: int) -> None:
+    """Replace what is there by so many."""
+    remove()
+    add(count)
+
+
+def add(count: int) -> None:
+    """Add so many operations that do nothing, and are due."""
     from django.db import connection
 
     from benchmarks.models import Nothing
     from operator_app import clock
-    from operator_app.models import Operation, OperationJob
+    from operator_app.models import Operation
 
-    OperationJob.objects.all().delete()
-    Nothing._base_manager.all()._raw_delete(using="default")
-    Operation._base_manager.all()._raw_delete(using="default")
     now = clock.now()
     Nothing.schedule_many([Nothing(should_run_at=now, number=n) for n in range(count)])
     with connection.cursor() as cursor:
@@ -88,10 +103,10 @@ def fill(count: int) -> None:
 
 
 def drain(name: str, options: list[str], count: int) -> float:
-    """Let operators run all of it; return operations per second."""
+    """Let operators run all that was added; return operations per second."""
     from django.db.models import Max, Min
 
-    from operator_app.models import Operation
+    from benchmarks.models import Nothing
 
     environment = os.environ | {"OPERATOR_TEST_NAME": name}
     command = [sys.executable, "-m", "django", "operator", *options]
@@ -100,7 +115,7 @@ def drain(name: str, options: list[str], count: int) -> float:
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         try:
-            rows = Operation._base_manager.filter(finished_run_at__isnull=False)
+            rows = Nothing._base_manager.filter(finished_run_at__isnull=False)
             deadline = time.monotonic() + PATIENCE
             while rows.count() < count:
                 if time.monotonic() > deadline or process.poll() is not None:

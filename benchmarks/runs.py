@@ -63,7 +63,7 @@ def database() -> Iterator[str]:
 
 
 @contextmanager
-def operator(name: str, *arguments: str) -> Iterator[None]:
+def operator(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Have a real operator run on the database of this name while the block runs."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -74,7 +74,7 @@ def operator(name: str, *arguments: str) -> Iterator[None]:
             stderr=log,
         )
         try:
-            yield
+            yield process
         except BaseException:
             log.seek(0)
             print(log.read(), file=sys.stderr)

@@ -175,9 +175,9 @@ QUIET_CELERY = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
 PGQUEUER = ["{bin}/pgq", "run", "benchmarks.peers.pgqueuer.app:create"]
 
 CONTENDERS = [
-    _ours("postgresql", ["--processes=2", "--threads=32"]),
-    _ours("sqlite", ["--threads=32"]),
-    _ours("mariadb", ["--processes=2", "--threads=32"]),
+    _ours("postgresql", ["--processes=2", "--threads=1"]),
+    _ours("sqlite", ["--processes=2", "--threads=1"]),
+    _ours("mariadb", ["--processes=2", "--threads=1"]),
     Contender(
         name="limit-sql",
         vendor="postgresql",

@@ -32,12 +32,12 @@ LOOK = 0.005
 class Budget:
     """How long each measurement takes at most, in seconds, and how many samples it wants."""
 
-    enqueue: float = 3.0
-    drain: float = 5.0
+    enqueue: float = 2.0
+    drain: float = 4.0
     jobs: int = 100_000
-    latency: float = 15.0
+    latency: float = 10.0
     samples: int = 200
-    lead: float = 3.0
+    lead: float = 2.0
     """How far ahead the first job is scheduled."""
     late: float = 40.0
     """How long to wait for what is scheduled; one contender looks every 30 seconds."""

@@ -114,9 +114,10 @@ def each_measure(
         steps["latency"] = lambda: measures.latency(made, budget)
         if contender.schedules:
             steps["lateness"] = lambda: measures.lateness(made, budget)
+        # What takes long is measured once.
         if first:
             steps["idle"] = lambda: measures.idle(made, budget)
-        if contender.future and entry["settings"] == contender.variants["best"].settings:
+        if first and contender.future and entry["settings"] == best(contender):
             steps["future"] = lambda: measures.future(made, budget, entry["jobs"])
     for what, step in steps.items():
         try:
@@ -125,6 +126,11 @@ def each_measure(
             yield what, {"error": str(error)}
             if what == "drain":
                 return  # its workers do not work
+
+
+def best(contender: Contender) -> str:
+    """The settings of its best variant."""
+    return contender.variants["best"].settings
 
 
 def drained(made: Trial, budget: Budget, entry: Figures) -> float:

@@ -93,6 +93,7 @@ def announcing(alias: str, moment: datetime) -> Iterator[None]:
         if not _is_said(connection):
             _say_here(connection)
         return
+    from operator_app.models import inserts
     from operator_app.models.operation import Operation
 
     rode: list[bool] = []
@@ -107,7 +108,8 @@ def announcing(alias: str, moment: datetime) -> Iterator[None]:
     def wanted() -> str:
         return "" if _is_said(connection) else f"({_NOTIFY})"
 
-    with riding(connection, "INSERT INTO", Operation._meta.db_table, wanted, note):
+    verbs = ("INSERT INTO", f"{inserts.START}INSERT INTO")
+    with riding(connection, verbs, Operation._meta.db_table, wanted, note):
         yield
     if rode:
         _say_here(connection)

@@ -23,7 +23,7 @@ def insert_rows(kind: type[Operation], rows: list[Operation], alias: str) -> Non
     Raises:
         DatabaseError: if the database refuses a row, or on MySQL if the ids cannot be told.
     """
-    base, *others = _tables(kind)
+    base, *others = tables(kind)
     _set_ids(rows, _insert_base(base, rows, alias))
     for table in others:
         link = table._meta.pk
@@ -35,7 +35,7 @@ def insert_rows(kind: type[Operation], rows: list[Operation], alias: str) -> Non
         row._state.adding, row._state.db = False, alias
 
 
-def _tables(kind: type[Operation]) -> list[type[Operation]]:
+def tables(kind: type[Operation]) -> list[type[Operation]]:
     """Return the classes in the line of `kind` that have a table, `Operation` first."""
     from operator_app.models.operation import Operation
 

@@ -19,7 +19,7 @@ from operator_app.exceptions import (
     OperationRetried,
     OperationStopped,
 )
-from operator_app.models import arguments, guards, kinds, scheduling, states
+from operator_app.models import arguments, guards, inserts, kinds, scheduling, states
 from operator_app.models.columns import CONSTRAINTS, INDEXES, EngineColumns
 from operator_app.models.querysets import AllOperationsManager, OperationManager
 from operator_app.reports import text_of
@@ -179,8 +179,9 @@ class Operation(EngineColumns):
         """Insert an operation that runs at `when`. Inside `atomic()` it is not seen before commit,
         after which operators are told of it, if it is due soon.
 
-        One INSERT for a kind without columns, two for one with; inside `atomic()` a savepoint more
-        with `unique_key`; one INSERT more if the kind overrides `tags()`.
+        One INSERT on PostgreSQL, and for a kind without columns anywhere; otherwise two. Inside
+        `atomic()` a savepoint more with `unique_key`; one INSERT more if the kind overrides
+        `tags()`.
 
         Args:
             when: an aware datetime (naive with USE_TZ=False), or a timedelta from now.
@@ -277,6 +278,14 @@ class Operation(EngineColumns):
             scheduling.insert(self, super().save, using=using)
         else:
             guards.save_loaded(self, super().save, using=using, update_fields=update_fields)
+
+    def save_base(self, raw: bool = False, *args: Any, **options: Any) -> None:
+        """Write the row, as Django does; a new one by one statement where that is possible."""
+        alias = options.get("using")
+        if self._state.adding and not raw and alias and inserts.is_possible(self, alias):
+            inserts.insert(self, alias)
+        else:
+            super().save_base(raw, *args, **options)
 
     @classmethod
     def from_db(cls, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Self:

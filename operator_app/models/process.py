@@ -118,7 +118,7 @@ class OperatorProcess(models.Model):
         asked = time.monotonic()
         with riding(
             connections[alias],
-            "UPDATE",
+            ["UPDATE"],
             self._meta.db_table,
             lambda: extra,
             lambda cursor: told.extend(float(row[0]) for row in cursor.fetchall()),

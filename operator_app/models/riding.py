@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -13,13 +13,15 @@ class Ride:
     """What rides along, and what came of it. An `execute_wrapper`, for PostgreSQL.
 
     Args:
-        start: how the statement begins that it rides on.
+        starts: how the statements begin that it rides on.
         wanted: returns the SQL to add to what that statement returns; empty for none.
         rode: called after each statement that it rode on, with Django's cursor.
     """
 
-    def __init__(self, start: str, wanted: Wanted, rode: Callable[[Any], object]) -> None:
-        self._start = start
+    def __init__(
+        self, starts: tuple[str, ...], wanted: Wanted, rode: Callable[[Any], object]
+    ) -> None:
+        self._starts = starts
         self._wanted = wanted
         self._rode = rode
 
@@ -27,7 +29,7 @@ class Ride:
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
         """Execute the statement with what rides along, or as it is."""
-        if many or not sql.startswith(self._start) or not (extra := self._wanted()):
+        if many or not sql.startswith(self._starts) or not (extra := self._wanted()):
             return execute(sql, params, many, context)
         joint = ", " if " RETURNING " in sql else " RETURNING "
         result = execute(f"{sql}{joint}{extra}", params, many, context)
@@ -37,12 +39,13 @@ class Ride:
 
 @contextmanager
 def riding(
-    connection: Any, verb: str, table: str, wanted: Wanted, rode: Callable[[Any], object]
+    connection: Any, verbs: Sequence[str], table: str, wanted: Wanted, rode: Callable[[Any], object]
 ) -> Iterator[None]:
-    """Let SQL ride along on the statements of this block that are `verb` of `table`: see `Ride`.
+    """Let SQL ride along on the statements of this block that begin with a verb of these and a
+    table: see `Ride`.
 
     What the ORM does not expect it does not read: further columns behind those it has asked for.
     """
-    start = f"{verb} {connection.ops.quote_name(table)} "
-    with connection.execute_wrapper(Ride(start, wanted, rode)):
+    starts = tuple(f"{verb} {connection.ops.quote_name(table)} " for verb in verbs)
+    with connection.execute_wrapper(Ride(starts, wanted, rode)):
         yield

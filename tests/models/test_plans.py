@@ -129,8 +129,6 @@ STEPS: dict[str, Step] = {
     "the marks": lambda operator: Operation.all_objects.mark_begun(jobs_of(operator, 5)),
     "the record": lambda operator: Operation.all_objects.record(jobs_of(operator, 100)),
     "the survey": lambda operator: rescues.survey("default", clock.now()),
-    "the stuck": lambda operator: list(Operation.objects.stuck()),
-    "the running": lambda operator: list(Operation.objects.started()),
 }
 
 

@@ -28,9 +28,10 @@ def test_default_tags_are_not_stored() -> None:
 
 def test_own_tags_are_stored_when_scheduled() -> None:
     """The tags of an override are stored with one INSERT more, for one and for many."""
-    with queries("INSERT") as seen:
+    with queries() as seen:
         tagged = Tagged.schedule(HOUR, customer=7)
-    assert names(tagged) == ["customer:7", "billing"] and len(seen) == 3
+    assert names(tagged) == ["customer:7", "billing"]
+    assert "".join(seen).count("INSERT INTO") == 3
     with queries("INSERT") as seen:
         many = Tagged.schedule_many(
             [Tagged(should_run_at=clock.now(), customer=n) for n in range(5)]
