@@ -78,7 +78,12 @@ def measure(alias: str) -> _Measurement:
         # Whatever the reason, the caller's own query is about to meet it and to say so better.
         return _measurements.get(alias) or _Measurement(before, host_offset, host_offset)
     after = time.monotonic()
-    measurement = _Measurement(after, epoch - (before + after) / 2, host_offset)
+    offset, known = epoch - (before + after) / 2, _measurements.get(alias)
+    if known is not None and abs(offset - known.offset) <= (after - before) / 2:
+        # The answer may be of any moment of the round trip, so it confirms what was known. A new
+        # value would let the time jump back by a little, and what was just due not be due yet.
+        offset = known.offset
+    measurement = _Measurement(after, offset, host_offset)
     _measurements[alias] = measurement
     return measurement
 

@@ -85,6 +85,23 @@ def test_an_old_measurement_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("late", "kept"), [(0.015, True), (0.025, False)])
+def test_what_a_slow_answer_confirms_is_kept(
+    late: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time does not jump back and forth by what nobody can know: an answer that took 40 ms says
+    what time it was, give or take 20.
+    """
+    ticks = iter([100.0, 100.04])
+    monkeypatch.setattr(clock.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(clock, "_epoch", lambda on: 100.02 + 5_000 - late)
+    clock._measurements["default"] = clock._Measurement(40.0, 5_000.0, 0.0)
+    measured = clock.measure("default")
+    assert measured.taken == 100.04
+    assert measured.offset == (5_000.0 if kept else pytest.approx(5_000 - late))
+
+
+@pytest.mark.django_db
 def test_the_measurement_is_kept_when_the_database_cannot_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

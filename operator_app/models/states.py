@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from operator_app import clock
@@ -36,8 +36,7 @@ OPERATOR_STARTED: Final = Q(operator__isnull=True) | Q(started_run_at__isnull=Fa
 
 def stuck(now: datetime) -> Q:
     """Started, not ended, and its operator is gone or lost, or its time has run out."""
-    alive = OperatorProcess.objects.alive(now).filter(pk=OuterRef("operator_id"))
-    deserted = Q(operator__isnull=False) & ~Exists(alive)
+    deserted = Q(operator__isnull=False) & ~Q(operator__in=_alive(now))
     overran = Q(times_out_at__lt=now)
     abandoned = Q(
         operator__isnull=True, times_out_at__isnull=True, started_run_at__lt=now - BY_HAND_FOR
@@ -49,8 +48,8 @@ def deserted(now: datetime) -> Q:
     """Started, not ended, and free to be rescued: its operator was declared lost or is gone; or it
     was started by hand and is long overdue. Death is a recorded fact here, not a judgement.
     """
-    held = OperatorProcess.objects.filter(lost_at__isnull=True, pk=OuterRef("operator_id"))
-    left = Q(operator__isnull=False) & ~Exists(held)
+    held = OperatorProcess.objects.filter(lost_at__isnull=True).values("pk")
+    left = Q(operator__isnull=False) & ~Q(operator__in=held)
     overdue = Q(operator__isnull=True) & (
         Q(times_out_at__lt=now) | Q(times_out_at__isnull=True, started_run_at__lt=now - BY_HAND_FOR)
     )
@@ -59,13 +58,20 @@ def deserted(now: datetime) -> Q:
 
 def running(now: datetime) -> Q:
     """Started, not ended, its operator alive, within its time."""
-    alive = OperatorProcess.objects.alive(now).filter(pk=OuterRef("operator_id"))
     in_time = Q(times_out_at__isnull=True) | Q(times_out_at__gte=now)
     by_hand = Q(operator__isnull=True) & (
         Q(times_out_at__gte=now)
         | Q(times_out_at__isnull=True, started_run_at__gte=now - BY_HAND_FOR)
     )
-    return STARTED & (by_hand | (Q(operator__isnull=False) & Exists(alive) & in_time))
+    return STARTED & (by_hand | (Q(operator__isnull=False) & Q(operator__in=_alive(now)) & in_time))
+
+
+def _alive(now: datetime) -> QuerySet[OperatorProcess, int]:
+    """Return the ids of the operators that live: a list that is made once for a query. Asking for
+    each operation whether its own one is there looks so expensive to PostgreSQL that it compiles
+    the query.
+    """
+    return OperatorProcess.objects.alive(now).values_list("pk", flat=True)
 
 
 def state_of(operation: Operation, alias: str) -> str:
