@@ -82,7 +82,7 @@ bench: $(VENV)/.test  ## the benchmarks but those of bench-peers; on an idle mac
 	$(BIN)/python -m benchmarks.aborts
 	$(BIN)/python -m benchmarks.latency
 
-# About three hours; ARGS='--quick --rounds 1' shows in half an hour whether all works.
+# About an hour and a half; ARGS='--quick --rounds 1' shows in half an hour whether all works.
 bench-peers: $(VENV)/.bench  ## ours beside other job queues, into docs/benchmarks; on an idle machine
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 

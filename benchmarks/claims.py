@@ -97,7 +97,7 @@ def fill(
     """Insert rows of these lanes in turn, by default of all; not into the kinds' own tables, which
     no claim reads.
     """
-    from django.db import connection, transaction
+    from django.db import transaction
 
     from operator_app import clock
     from operator_app.models import Operation, kinds
@@ -124,9 +124,7 @@ def fill(
                 Operation._base_manager.all()._batched_insert(batch, fields, None)
                 batch.clear()
         Operation._base_manager.all()._batched_insert(batch, fields, None)
-    with connection.cursor() as cursor:
-        table = connection.ops.quote_name(Operation._meta.db_table)
-        cursor.execute(f"ANALYZE {'TABLE ' if connection.vendor == 'mysql' else ''}{table}")
+    runs.settle(Operation._meta.db_table)
 
 
 def timed(work: Callable[[], None]) -> float:

@@ -89,17 +89,13 @@ def refill(count: int) -> None:
 
 def add(count: int) -> None:
     """Add so many operations that do nothing, and are due."""
-    from django.db import connection
-
     from benchmarks.models import Nothing
     from operator_app import clock
     from operator_app.models import Operation
 
     now = clock.now()
     Nothing.schedule_many([Nothing(should_run_at=now, number=n) for n in range(count)])
-    with connection.cursor() as cursor:
-        table = connection.ops.quote_name(Operation._meta.db_table)
-        cursor.execute(f"ANALYZE {'TABLE ' if connection.vendor == 'mysql' else ''}{table}")
+    runs.settle(Operation._meta.db_table)
 
 
 def drain(name: str, options: list[str], count: int) -> float:

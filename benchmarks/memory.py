@@ -79,7 +79,7 @@ def drain_all(count: int) -> None:
     from benchmarks.models import Nothing
 
     drain.add(count)
-    wait_until(lambda: not Nothing.objects.unfinished().exists())
+    wait_until(lambda: not Nothing.objects.filter(finished_run_at=None).exists())
 
 
 def settled(pid: int) -> float:

@@ -62,6 +62,16 @@ def database() -> Iterator[str]:
         connection.creation.destroy_test_db(name, verbosity=0)
 
 
+def settle(table: str) -> None:
+    """Do now what the server would do in the background, while something is measured."""
+    from django.db import connection
+
+    statement = {"postgresql": "VACUUM ANALYZE", "mysql": "ANALYZE TABLE"}
+    with connection.cursor() as cursor:
+        verb = statement.get(connection.vendor, "ANALYZE")
+        cursor.execute(f"{verb} {connection.ops.quote_name(table)}")
+
+
 @contextmanager
 def operator(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Have a real operator run on the database of this name while the block runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from django.db import connections
@@ -23,6 +23,15 @@ def among_found(query: str, alias: str) -> str:
     return f"= ANY(ARRAY({query}))" if is_postgresql else f"IN ({query})"
 
 
+def as_parameter(ids: Collection[int], alias: str) -> str | None:
+    """Return the one parameter that tells these ids; None where each needs one."""
+    vendor = connections[alias].vendor
+    if vendor not in _CONDITION:
+        return None
+    text = json.dumps(list(ids))
+    return text if vendor == "sqlite" else f"{{{text[1:-1]}}}"
+
+
 class Among(Lookup):
     """That a row's primary key, a number, is one of these: a condition for `filter()`.
 
@@ -39,9 +48,7 @@ class Among(Lookup):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         """Return the condition and its parameters."""
         column, parameters = self.process_lhs(compiler, connection)
-        if connection.vendor in _CONDITION:
-            text = json.dumps(self.rhs)
-            value = text if connection.vendor == "sqlite" else f"{{{text[1:-1]}}}"
+        if (value := as_parameter(self.rhs, connection.alias)) is not None:
             return _CONDITION[connection.vendor].format(column=column), (*parameters, value)
         places = ", ".join(["%s"] * len(self.rhs)) or "NULL"
         return f"{column} IN ({places})", (*parameters, *self.rhs)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from operator_app.exceptions import OperationLost
 from operator_app.models import kinds, states
-from operator_app.models.among import Among
 from operator_app.models.connections import answers
+from operator_app.models.reads import read
 from operator_app.models.transactions import is_away
 
 if TYPE_CHECKING:
@@ -138,11 +138,10 @@ def _read(
     due_at = {each.pk: each.should_run_at for each in taken}
     names = [field.attname for field in model._meta.concrete_fields]
     key = model._meta.pk.attname
-    read = [name for name in names if name not in claim and name != "should_run_at"]
+    wanted = [name for name in names if name not in claim and name != "should_run_at"]
     found: dict[int, Operation] = {}
-    rows = model._base_manager.using(alias).filter(Among(due_at))
-    for row in rows.values_list(*read):
-        values = claim | dict(zip(read, row, strict=True))
+    for row in read(model, wanted, due_at, alias):
+        values = claim | dict(zip(wanted, row, strict=True))
         pk = values[key]
         values["should_run_at"] = due_at[pk]
         found[pk] = model.from_db(alias, names, [values[name] for name in names])
