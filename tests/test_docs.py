@@ -484,7 +484,7 @@ def test_the_reference_names_every_check() -> None:
 @pytest.mark.parametrize("model", [Operation, OperationQuerySet, OperationJob])
 def test_the_reference_names_every_public_method(model: type) -> None:
     page = text("models.md")
-    django_own = {"save", "from_db", "refresh_from_db", "check", "bulk_create"}
+    django_own = {"save", "save_base", "from_db", "refresh_from_db", "check", "bulk_create"}
     for name, value in vars(model).items():
         plain = getattr(value, "__func__", value)
         callable_ = inspect.isfunction(plain) and "<locals>" not in plain.__qualname__
