@@ -38,7 +38,7 @@ def read(
     if parameter is None or type(model._base_manager) is not Manager:
         return manager.filter(Among(ids)).values_list(*names)
     compiled: dict[Any, _Compiled] = vars(connections[alias]).setdefault(_COMPILED, {})
-    key = (model, *names)
+    key = (model, model._meta.db_table, *names)
     if key not in compiled:
         compiled[key] = _compile(manager.filter(Among(())).values_list(*names), alias)
     sql, convert = compiled[key]

@@ -129,30 +129,33 @@ STEPS: dict[str, Step] = {
     "the requests": lambda operator: Operation.all_objects.requests(jobs_of(operator, 100)),
     "the marks": lambda operator: Operation.all_objects.mark_begun(jobs_of(operator, 5)),
     "the record": lambda operator: Operation.all_objects.record(jobs_of(operator, 100)),
+}
+FEW: dict[str, Step] = {
     "the survey": lambda operator: rescues.survey("default", clock.now()),
     "the stuck": lambda operator: list(Operation.objects.stuck()),
     "the deserted": lambda operator: list(Operation.objects.deserted(clock.now())),
 }
 
 
-@pytest.mark.parametrize("name", STEPS)
+# What PostgreSQL takes for many it may read from the table, where that has few pages.
+@pytest.mark.parametrize("name", [*STEPS, *([] if POSTGRESQL else FEW)])
 def test_no_statement_reads_all_operations(name: str, operator: OperatorProcess) -> None:
     """Not the whole table and not a whole index, however full it is."""
     with plans() as found:
-        STEPS[name](operator)
+        (STEPS | FEW)[name](operator)
     assert found
     assert [step for steps in found.values() for step in filter(is_full_scan, steps)] == []
 
 
 @pytest.mark.skipif(not POSTGRESQL, reason="it tells what it expects, and compiles by that")
-@pytest.mark.parametrize("name", ["the survey", "the stuck", "the deserted"])
+@pytest.mark.parametrize("name", FEW)
 def test_the_few_that_have_started_are_cheap_to_judge(name: str, operator: OperatorProcess) -> None:
     """PostgreSQL cannot know that next to none of those that have started have not ended, and takes
     them for a quarter of the table. If judging each looked expensive it would compile the query
     (JIT), each time, for a tenth of a second.
     """
     with plans() as found:
-        STEPS[name](operator)
+        FEW[name](operator)
         list(Operation.all_objects.filter(reason="nowhere"))
     *judged, everything = [
         max(float(cost) for step in steps for cost in re.findall(r"\.\.(\d+\.\d+) rows", step))
@@ -176,6 +179,7 @@ def test_a_mixed_record(operator: OperatorProcess) -> None:
     assert found and not [step for steps in found.values() for step in filter(is_full_scan, steps)]
 
 
+@pytest.mark.skipif(POSTGRESQL, reason="what it takes for many it may read from the table")
 def test_a_rescue(operator: OperatorProcess) -> None:
     """The operations of an operator that was declared lost."""
     jobs_of(operator, 20)

@@ -44,6 +44,9 @@ WATCHED = "no answer for 3 s: the connection is cut"
 
 COMMIT = {"postgresql": b"\x0bCOMMIT", "mysql": b"\x03COMMIT"}
 """The statement as it goes over the wire; MySQL's SET AUTOCOMMIT is another one."""
+CLAIM = COMMIT | {"postgresql": b"WITH LANE_0"}
+"""What commits a claim: a statement of its own on PostgreSQL."""
+COMMITS_OF_A_CLAIM = int(connection.vendor != "postgresql")
 
 
 class TestStoppedAndStarted:
@@ -138,7 +141,7 @@ class TestAnAnswerIsLost:
         operator, gate = operate(port=proxy.port), Gate(tmp_path)
         gate.open()
         ready(operator)
-        proxy.swallow_answer(COMMIT[connection.vendor])
+        proxy.swallow_answer(CLAIM[connection.vendor])
         ids = [gate.dispatch()]
         wait_until_finished(ids, operator)
         leave(operator)
@@ -167,7 +170,7 @@ class TestAnAnswerIsLost:
         """The same with a job row, which is there once."""
         operator = operate(port=proxy.port)
         ready(operator)
-        proxy.swallow_answer(COMMIT[connection.vendor], after=1)  # the first one is the claim's
+        proxy.swallow_answer(COMMIT[connection.vendor], after=COMMITS_OF_A_CLAIM)
         Mixed.dispatch(ending="fail")
         wait_for_action(operator, "failed")
         leave(operator)
@@ -183,7 +186,7 @@ class TestAnAnswerIsLost:
         """
         operator = operate(port=proxy.port)
         ready(operator)
-        proxy.swallow_answer(COMMIT[connection.vendor], after=1)  # the first one is the claim's
+        proxy.swallow_answer(COMMIT[connection.vendor], after=COMMITS_OF_A_CLAIM)
         ids = [AtomicDeed.dispatch().pk]
         wait_until_finished(ids, operator)
         wait_for_action(operator, "finished")
