@@ -301,8 +301,9 @@ class Operator:
         if self._record.add(job) or not self._runners.has_waiting:
             self._wakeup.call()
 
-    def _called(self) -> None:
+    def _called(self, lane: str) -> None:
         """Look for work, if there is room for any; who makes room looks, too. From any thread."""
+        self._dispatch.hear(lane)
         if self._dispatch.has_room:
             self._wakeup.call()
 

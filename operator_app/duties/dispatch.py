@@ -12,6 +12,7 @@ from typing import Final
 from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
 from operator_app.duties.heartbeat import Heartbeat
+from operator_app.duties.hints import Hints
 from operator_app.models import Operation, OperationJob, hooks, kinds
 from operator_app.models.lanes import Lane
 from operator_app.runners import Runner
@@ -62,22 +63,26 @@ class Dispatch(Duty):
         self._known: dict[int, str] = {}
         self._set_aside: dict[int, float] = {}
         self._reported: set[int] = set()
+        self._hints = Hints()
         self.found_nothing = False
         """Whether the last run found nothing that is due and may be started."""
 
     def run(self) -> float:
         """Claim once for each runner that has room; return when the next one is due.
 
-        One query for the lanes; for each runner that has something to do a transaction, and a query
-        for each kind that it takes. None if no runner has room.
+        One query for the lanes, unless it was told in which one something is due; for each runner
+        that has something to do a claim, and a query for each kind that it takes. None if no runner
+        has room.
         """
+        hinted = self._hints.take(clock.now(self._database))
         for runner in self._runners.values():
             self._give_back(runner.take_back_late())
         self._learn_kinds()
         if not self.has_room:
             self.found_nothing = False
             return ENGAGED
-        lanes = self._open_lanes()
+        found = hinted or Operation.all_objects.using(self._database).lanes()
+        lanes = self._open(found)
         now = clock.now(self._database)
         due = [lane for lane in lanes if lane.next_at <= now]
         self.found_nothing = not due
@@ -88,6 +93,8 @@ class Dispatch(Duty):
                 if limit := int(min(room, self._left())):
                     tried += 1
                     claimed += self._claim(runner, chosen, limit, now)
+        if hinted:
+            return 0.0  # Now look at all of them.
         if tried:
             # Free slots may be left, or others may hold what is due: look again, but do not spin.
             # What waits for the quarantine is looked for again when that is free.
@@ -95,7 +102,14 @@ class Dispatch(Duty):
             pause = conf.get().POLL_INTERVAL if waits else CONTENDED
             pause *= random.uniform(0.5, 1.5)
             return 0.0 if claimed else min(pause, self._until_next(lanes, now))
-        return self._until_next(lanes, now)
+        delay = self._until_next(lanes, now)
+        if not due:
+            self._hints.wait(delay)
+        return delay
+
+    def hear(self, word: str) -> None:
+        """Take a hint where something is due; see `Hints`. From any thread."""
+        self._hints.hear(word)
 
     @property
     def has_room(self) -> bool:
@@ -120,10 +134,9 @@ class Dispatch(Duty):
             extra={"action": "set_aside"},
         )
 
-    def _open_lanes(self) -> list[Lane]:
+    def _open(self, found: list[Lane]) -> list[Lane]:
         """Return the lanes whose operations this operator may start: the one place that decides."""
         self._learn_kinds()
-        found = Operation.all_objects.using(self._database).lanes()
         wanted = [lane for lane in found if not self._queues or lane.queue in self._queues]
         self._report_unknown([lane for lane in wanted if lane.kind_id not in self._known])
         now = time.monotonic()

@@ -4,16 +4,20 @@ Two ways: NOTIFY on PostgreSQL, which operators everywhere hear when the transac
 and a call within this process, for an operator that runs in it. Nothing depends on either: an
 operator that hears nothing finds the same at its next look.
 
-Each is made once for a transaction, however much is scheduled in it. What was said is remembered
-by a callback of `transaction.on_commit()`, since Django forgets that at the very moments when the
-database forgets what it was told: at a rollback, also one to a savepoint. (A savepoint that is
-rolled back by hand, through `savepoint_rollback()`, is seen by neither.)
+A NOTIFY names the lane of what is due now, so that an operator that had nothing to do can claim it
+without looking where it is.
+
+Each is made once for a transaction and a lane, however much is scheduled in it. What was said is
+remembered by callbacks of `transaction.on_commit()`, since Django forgets that at the very moments
+when the database forgets what it was told: at a rollback, also one to a savepoint. (A savepoint
+that is rolled back by hand, through `savepoint_rollback()`, is seen by neither.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -33,8 +37,10 @@ PLANNED: Final = 5.0
 
 Call: TypeAlias = Callable[[], object]
 
-_NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', '')"
-_SAID: Final = "_operator_app_said"
+SOMETHING: Final = ""
+"""The word for: something is due, somewhere."""
+MANY: Final = 8
+"""How many lanes are named in one transaction, before it is something."""
 
 _listeners: dict[str, tuple[Call, ...]] = {}
 """Whom to call in this process, by the alias of the database."""
@@ -62,6 +68,19 @@ def horizon() -> float:
     return max(PLANNED, conf.get().POLL_INTERVAL)
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What was said in a transaction; it is called at its end."""
+
+    alias: str
+    word: str
+
+    def __call__(self) -> None:
+        """Call whoever listens in this process."""
+        for listener in _listeners.get(self.alias, ()):
+            listener()
+
+
 def announce(alias: str, moment: datetime) -> None:
     """Tell the operators, once the transaction is committed, that something is due at `moment`.
 
@@ -69,17 +88,18 @@ def announce(alias: str, moment: datetime) -> None:
     that moment anyway, none on other databases.
     """
     connection = connections[alias]
-    if not _is_worth_it(connection, moment) or _is_said(connection):
+    if not _is_worth_it(connection, moment) or _is_said(connection, SOMETHING):
         return
     if _notifies(connection):
         with connection.cursor() as cursor:
-            cursor.execute(_NOTIFY)
-    _say_here(connection)
+            cursor.execute(_notify(SOMETHING))
+    _say_here(connection, SOMETHING)
 
 
 @contextmanager
-def announcing(alias: str, moment: datetime) -> Iterator[None]:
-    """Tell the operators of what this block inserts, the first of which is due at `moment`.
+def announcing(alias: str, moment: datetime, lane: str = SOMETHING) -> Iterator[None]:
+    """Tell the operators of what this block inserts, the first of which is due at `moment`; all of
+    it in that lane (`lanes.as_word()`), if one is named.
 
     No query of its own: on PostgreSQL the word rides along on the INSERT, so that it costs neither
     a round trip nor, outside of `atomic()`, a second transaction.
@@ -90,29 +110,32 @@ def announcing(alias: str, moment: datetime) -> Iterator[None]:
         return
     if not _notifies(connection):
         yield
-        if not _is_said(connection):
-            _say_here(connection)
+        if not _is_said(connection, SOMETHING):
+            _say_here(connection, SOMETHING)
         return
     from operator_app.models import inserts
     from operator_app.models.operation import Operation
 
     rode: list[bool] = []
+    # Where to claim is of use for what can be claimed now.
+    is_now = moment <= clock.now(alias) and _count(connection) < MANY
+    word = lane if is_now else SOMETHING
 
     def note(cursor: Any) -> None:
         if connection.in_atomic_block:
             # Now, where the open savepoints are those of the INSERT.
-            _say_here(connection)
+            _say_here(connection, word)
         else:
             rode.append(True)
 
     def wanted() -> str:
-        return "" if _is_said(connection) else f"({_NOTIFY})"
+        return "" if _is_said(connection, word) else f"({_notify(word)})"
 
     verbs = ("INSERT INTO", f"{inserts.START}INSERT INTO")
     with riding(connection, verbs, Operation._meta.db_table, wanted, note):
         yield
     if rode:
-        _say_here(connection)
+        _say_here(connection, word)
 
 
 def announce_pending(jobs: Iterable[OperationJob], alias: str) -> None:
@@ -138,23 +161,27 @@ def _notifies(connection: Any) -> bool:
     return connection.vendor == "postgresql" and conf.get().NOTIFY
 
 
-def _is_said(connection: Any) -> bool:
-    """Whether it was said in this transaction, and not rolled back since. No queries."""
-    call = getattr(connection, _SAID, None)
-    if call is None or not connection.in_atomic_block:
-        return False
-    return any(function is call for _, function, _ in reversed(connection.run_on_commit))
+def _notify(word: str) -> str:
+    return f"SELECT pg_notify('{CHANNEL}', '{word}')"
 
 
-def _say_here(connection: Any) -> None:
+def _said(connection: Any) -> Iterator[str]:
+    """Yield what was said in this transaction, and not rolled back since. No queries."""
+    for _, function, _ in reversed(connection.run_on_commit if connection.in_atomic_block else ()):
+        if isinstance(function, _Said):
+            yield function.word
+
+
+def _is_said(connection: Any, word: str) -> bool:
+    return any(said in (word, SOMETHING) for said in _said(connection))
+
+
+def _count(connection: Any) -> int:
+    return sum(1 for _ in _said(connection))
+
+
+def _say_here(connection: Any, word: str) -> None:
     """Call whoever listens in this process, after the commit; and remember that it was said."""
     if not connection.in_atomic_block and not connection.get_autocommit():
         return  # A transaction by hand, of whose end nobody hears.
-    alias = connection.alias
-
-    def call() -> None:
-        for listener in _listeners.get(alias, ()):
-            listener()
-
-    setattr(connection, _SAID, call)
-    connection.on_commit(call, robust=True)
+    connection.on_commit(_Said(connection.alias, word), robust=True)

@@ -7,6 +7,7 @@ cost grows with the number of lanes, not with that of operations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -52,6 +53,10 @@ WHERE id {among}
 """
 
 
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/-]+")
+_WORD: Final = re.compile(rf"(\d{{1,18}}) (-?\d{{1,5}}) ({_PLAIN.pattern})")
+
+
 class Lane(NamedTuple):
     """A queue, a priority, a kind; and when the next of its pending operations is due."""
 
@@ -59,6 +64,20 @@ class Lane(NamedTuple):
     priority: int
     kind_id: int
     next_at: datetime
+
+
+def as_word(queue: str, priority: int, kind_id: int) -> str:
+    """Return the name of a lane for a NOTIFY; empty where that would have to be quoted."""
+    return f"{kind_id} {priority} {queue}" if _PLAIN.fullmatch(queue) else ""
+
+
+def of_word(word: str, next_at: datetime) -> Lane | None:
+    """Return the lane of this name; None if it is none. Anybody may notify anything."""
+    found = _WORD.fullmatch(word)
+    if found is None:
+        return None
+    kind_id, priority, queue = found.groups()
+    return Lane(queue, int(priority), int(kind_id), next_at)
 
 
 def lanes(alias: str) -> list[Lane]:

@@ -14,6 +14,7 @@ from operator_app import clock
 from operator_app.exceptions import OperationExists
 from operator_app.models import announcements, arguments, guards, kinds
 from operator_app.models.bulk import insert_rows
+from operator_app.models.lanes import as_word
 from operator_app.models.tag import TAG_LENGTH, OperationTag
 from operator_app.validation import check_priority, check_queue
 
@@ -101,7 +102,7 @@ def insert(operation: Operation, save: Callable[..., None], *, using: str | None
 def _announcing(operation: Operation, alias: str) -> AbstractContextManager[None]:
     if operation.started_run_at is not None:
         return nullcontext()  # By hand: no operator is to run it.
-    return announcements.announcing(alias, operation.should_run_at)
+    return announcements.announcing(alias, operation.should_run_at, _lane_of(operation))
 
 
 def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list[OperationT]:
@@ -142,7 +143,13 @@ def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list
 def _announcing_first(operations: Sequence[Operation], alias: str) -> AbstractContextManager[None]:
     if not operations:
         return nullcontext()
-    return announcements.announcing(alias, min(each.should_run_at for each in operations))
+    first = min(each.should_run_at for each in operations)
+    lane, *others = {_lane_of(each) for each in operations}
+    return announcements.announcing(alias, first, announcements.SOMETHING if others else lane)
+
+
+def _lane_of(operation: Operation) -> str:
+    return as_word(operation.queue, operation.priority, operation.kind_id)
 
 
 def _check_new(model: type[Operation], operation: Operation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from django.db import connections
@@ -26,15 +27,17 @@ class Calls:
 
     Args:
         database: the alias of the operations' database.
-        due: called, from any thread, when something may be due.
+        due: called, from any thread, when something may be due; with the lane, if that is known
+            (`lanes.as_word()`), or with nothing.
         asked: called, from any thread, when somebody may want something of what runs.
     """
 
     def __init__(
-        self, database: str, *, due: Callable[[], object], asked: Callable[[], object]
+        self, database: str, *, due: Callable[[str], object], asked: Callable[[], object]
     ) -> None:
         self._database = database
         self._due = due
+        self._something = partial(due, announcements.SOMETHING)
         self._asked = asked
         self._said = False
         self._listener: Listener | None = None
@@ -46,13 +49,13 @@ class Calls:
 
     def start(self) -> None:
         """Begin to listen. No queries on this thread."""
-        announcements.subscribe(self._database, self._due)
+        announcements.subscribe(self._database, self._something)
         if self.echo is not None:
-            calls = {notify.CHANNEL: self._asked, announcements.CHANNEL: self._due}
+            calls = {notify.CHANNEL: lambda _: self._asked(), announcements.CHANNEL: self._due}
             self._listener = Listener(self._database, calls, self.echo)
             self._listener.start()
         elif _is_file(self._database):
-            self._file = FileWatch(self._database, self._due)
+            self._file = FileWatch(self._database, self._something)
             self._file.start()
 
     def clear(self) -> None:
@@ -66,7 +69,7 @@ class Calls:
             self._listener.stop()
         if self._file is not None:
             self._file.stop()
-        announcements.unsubscribe(self._database, self._due)
+        announcements.unsubscribe(self._database, self._something)
 
     def interval(self) -> float:
         """Return the seconds after which the operator looks without having been called. It says, in

@@ -40,14 +40,14 @@ class Listener(threading.Thread):
 
     Args:
         database: the alias of a PostgreSQL database.
-        calls: what to call, by the channel, on this thread. All of them after each new connection,
-            since something may have been missed, and when the connection is lost, since from then
-            on it is to be looked for.
+        calls: what to call with what was said, by the channel, on this thread. All of them, with
+            nothing, after each new connection, since something may have been missed, and when the
+            connection is lost, since from then on it is to be looked for.
         echo: told what is heard of it, and when nothing can be.
     """
 
     def __init__(
-        self, database: str, calls: Mapping[str, Callable[[], object]], echo: Echo
+        self, database: str, calls: Mapping[str, Callable[[str], object]], echo: Echo
     ) -> None:
         super().__init__(name="listen", daemon=True)
         self._database = database
@@ -105,7 +105,7 @@ class Listener(threading.Thread):
                 if notice.channel == self._echo.channel:
                     self._echo.heard(notice.payload)
                     break  # To look at the time.
-                self._calls[notice.channel]()
+                self._calls[notice.channel](notice.payload)
             if self._echo.is_deaf(since):
                 raise Deaf
             if time.monotonic() - asked_at > SILENCE:
@@ -126,4 +126,4 @@ class Listener(threading.Thread):
 
     def _call_all(self) -> None:
         for call in self._calls.values():
-            call()
+            call("")

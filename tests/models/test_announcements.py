@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -42,9 +42,22 @@ def calls() -> Iterator[list[int]]:
     announcements.unsubscribe("default", call)
 
 
+class Notices:
+    """What another session has heard."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.words: list[str] = []
+
+    def __call__(self) -> int:
+        """How many notices so far."""
+        self.words += [notice.payload for notice in self._session.notifies(timeout=0)]
+        return len(self.words)
+
+
 @pytest.fixture
-def notices(transactional_db: None) -> Iterator[Callable[[], int]]:
-    """How many notices another session has heard so far."""
+def notices(transactional_db: None) -> Iterator[Notices]:
+    """How many notices another session has heard so far, and which."""
     import psycopg
 
     address = Address.of("postgresql")
@@ -57,13 +70,7 @@ def notices(transactional_db: None) -> Iterator[Callable[[], int]]:
         autocommit=True,
     )
     session.execute(f"LISTEN {announcements.CHANNEL}")
-    heard: list[Any] = []
-
-    def count() -> int:
-        heard.extend(session.notifies(timeout=0))
-        return len(heard)
-
-    yield count
+    yield Notices(session)
     session.close()
 
 
@@ -229,9 +236,7 @@ class TestWhatIsNews:
 class TestNotify:
     """The word that other processes hear."""
 
-    def test_it_rides_on_the_insert(
-        self, notices: Callable[[], int], django_assert_num_queries: Any
-    ) -> None:
+    def test_it_rides_on_the_insert(self, notices: Notices, django_assert_num_queries: Any) -> None:
         """No statement of its own, so in autocommit mode no transaction of its own either."""
         before = Tick.schedule(timedelta(hours=1))  # From here on the kind's id is known.
         with django_assert_num_queries(1), queries() as made:
@@ -240,7 +245,7 @@ class TestNotify:
         assert operation.pk == Operation.objects.exclude(pk=before.pk).get().pk
         poll(lambda: notices() == 1, 10, "the notice to be heard")
 
-    def test_a_kind_of_two_tables(self, notices: Callable[[], int]) -> None:
+    def test_a_kind_of_two_tables(self, notices: Notices) -> None:
         """The INSERT into the common table carries it."""
         Note.schedule(timedelta(hours=1))  # From here on the kind's id is known.
         with queries() as made:
@@ -248,7 +253,44 @@ class TestNotify:
         assert (len(made), said(made)) == (1, 1)
         poll(lambda: notices() == 1, 10, "the notice to be heard")
 
-    def test_once_for_a_thousand(self, notices: Callable[[], int]) -> None:
+    def test_it_names_the_lane(self, notices: Notices) -> None:
+        """Of what is due now, so that it can be claimed without a look."""
+        tick = Tick.dispatch(queue="mail", priority=-3)
+        Tick.schedule(timedelta(seconds=2), queue="mail")
+        Tick.dispatch(queue="two words")
+        poll(lambda: notices() == 3, 10, "the notices to be heard")
+        assert notices.words == [f"{tick.kind_id} -3 mail", "", ""]
+
+    def test_each_lane_once_in_a_transaction(self, notices: Notices) -> None:
+        """Together with what is undone: the database forgets that, too."""
+        with transaction.atomic():
+            with suppress(Undo), transaction.atomic():
+                Tick.dispatch(queue="a")
+                Tick.dispatch(queue="b")
+                raise Undo
+            for _ in range(3):
+                last = Tick.dispatch(queue="a")
+                Tick.dispatch(queue="c")
+        poll(lambda: notices() == 2, 10, "the notices to be heard")
+        assert notices.words == [f"{last.kind_id} 0 a", f"{last.kind_id} 0 c"]
+
+    def test_of_many_lanes_none_is_named(self, notices: Notices) -> None:
+        """From the ninth on it is something, and that is all there is to say."""
+        with transaction.atomic():
+            for number in range(20):
+                Tick.dispatch(queue=f"q{number}")
+        poll(lambda: notices() == 9, 10, "the notices to be heard")
+        assert [word == "" for word in notices.words] == [False] * 8 + [True]
+
+    def test_many_of_one_lane_are_named(self, notices: Notices) -> None:
+        """Those of several are not."""
+        now = clock.now()
+        Tick.schedule_many([Tick(should_run_at=now, queue="a") for _ in range(3)])
+        Tick.schedule_many([Tick(should_run_at=now, queue=queue) for queue in "ab"])
+        poll(lambda: notices() == 2, 10, "the notices to be heard")
+        assert [word[-2:] for word in notices.words] == [" a", ""]
+
+    def test_once_for_a_thousand(self, notices: Notices) -> None:
         """In one transaction, one by one or together."""
         with queries() as made, transaction.atomic():
             for _ in range(1_000):
@@ -260,7 +302,7 @@ class TestNotify:
         poll(lambda: notices() == 2, 10, "both notices to be heard")
         assert len(set(Operation.objects.values_list("pk", flat=True))) == 2_000
 
-    def test_said_again_after_a_rollback_to_a_savepoint(self, notices: Callable[[], int]) -> None:
+    def test_said_again_after_a_rollback_to_a_savepoint(self, notices: Notices) -> None:
         """The database has forgotten the first one."""
         with queries() as made, transaction.atomic():
             with suppress(Undo), transaction.atomic():
@@ -278,7 +320,7 @@ class TestNotify:
             Operation.objects.all().reschedule(timedelta(seconds=7))
         assert said(made) == 0
 
-    def test_verbs_say_it_in_their_transaction(self, notices: Callable[[], int]) -> None:
+    def test_verbs_say_it_in_their_transaction(self, notices: Notices) -> None:
         """Once for each chunk."""
         Tick.schedule(timedelta(hours=1))
         with queries() as made:
