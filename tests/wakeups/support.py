@@ -4,10 +4,15 @@ from __future__ import annotations
 
 
 class Heard:
-    """Counts how often it was called."""
+    """Counts how often it was called, and keeps with what."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.words: list[str] = []
 
-    def __call__(self) -> None:
-        self.count += 1
+    @property
+    def count(self) -> int:
+        """How often."""
+        return len(self.words)
+
+    def __call__(self, word: str = "") -> None:
+        self.words.append(word)

@@ -122,10 +122,11 @@ def test_each_channel_has_its_call(transactional_db: None) -> None:
     try:
         poll(lambda: (due.count, asked.count) == (1, 1), 10, "it to listen")
         # As another process would: not through the call within this one.
-        announcements.unsubscribe("default", due)
-        Tick.dispatch()
+        announcements.unsubscribe("default", calls._something)
+        tick = Tick.dispatch()
         poll(lambda: due.count == 2, 10, "the operation to be heard of")
         assert asked.count == 1
+        assert due.words == ["", f"{tick.kind_id} 0 default"]
     finally:
         calls.stop()
 
