@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -37,6 +36,8 @@ PLANNED: Final = 5.0
 
 Call: TypeAlias = Callable[[], object]
 
+_WORD: Final = "_operator_app_word"
+"""The attribute of a callback of `on_commit()` with what was said."""
 SOMETHING: Final = ""
 """The word for: something is due, somewhere."""
 MANY: Final = 8
@@ -66,19 +67,6 @@ def horizon() -> float:
     now. No queries.
     """
     return max(PLANNED, conf.get().POLL_INTERVAL)
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What was said in a transaction; it is called at its end."""
-
-    alias: str
-    word: str
-
-    def __call__(self) -> None:
-        """Call whoever listens in this process."""
-        for listener in _listeners.get(self.alias, ()):
-            listener()
 
 
 def announce(alias: str, moment: datetime) -> None:
@@ -168,8 +156,8 @@ def _notify(word: str) -> str:
 def _said(connection: Any) -> Iterator[str]:
     """Yield what was said in this transaction, and not rolled back since. No queries."""
     for _, function, _ in reversed(connection.run_on_commit if connection.in_atomic_block else ()):
-        if isinstance(function, _Said):
-            yield function.word
+        if (word := getattr(function, _WORD, None)) is not None:
+            yield word
 
 
 def _is_said(connection: Any, word: str) -> bool:
@@ -184,4 +172,11 @@ def _say_here(connection: Any, word: str) -> None:
     """Call whoever listens in this process, after the commit; and remember that it was said."""
     if not connection.in_atomic_block and not connection.get_autocommit():
         return  # A transaction by hand, of whose end nobody hears.
-    connection.on_commit(_Said(connection.alias, word), robust=True)
+    alias = connection.alias
+
+    def call() -> None:
+        for listener in _listeners.get(alias, ()):
+            listener()
+
+    setattr(call, _WORD, word)
+    connection.on_commit(call, robust=True)

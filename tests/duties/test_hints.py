@@ -13,27 +13,28 @@ from operator_app.models import Operation
 from operator_app.models.lanes import Lane, as_word, of_word
 from tests.duties.test_dispatch import Slots
 from tests.models.tools import queries
+from tests.once import once
 from tests.work.models import OtherTick, Tick
 
 NOW = datetime(2026, 5, 1, tzinfo=timezone.utc)
 MAIL = Lane("mail", -3, 7, NOW)
 
 
-@pytest.mark.once
+@once
 @pytest.mark.parametrize("queue", ["mail", "a.b-c_d:e/f", "x" * 64])
 def test_a_lane_has_a_name(queue: str) -> None:
     """From which it is made again."""
     assert of_word(as_word(queue, -3, 7), NOW) == Lane(queue, -3, 7, NOW)
 
 
-@pytest.mark.once
+@once
 @pytest.mark.parametrize("queue", ["it's", "50%", "two words", "máil", "back\\slash", 'a"b'])
 def test_what_would_have_to_be_quoted_has_none(queue: str) -> None:
     """It goes into a statement as it is."""
     assert as_word(queue, 0, 7) == ""
 
 
-@pytest.mark.once
+@once
 @pytest.mark.parametrize(
     "word", ["", "7", "7 0 ", "7 0 two words", "x 0 mail", "7 0 mail\n", "7 123456 mail", "9" * 99]
 )
@@ -42,7 +43,7 @@ def test_what_is_no_name(word: str) -> None:
     assert of_word(word, NOW) is None
 
 
-@pytest.mark.once
+@once
 class TestHints:
     """What is known of the lanes without a look."""
 
