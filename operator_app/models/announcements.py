@@ -76,7 +76,8 @@ def announce(alias: str, moment: datetime) -> None:
     that moment anyway, none on other databases.
     """
     connection = connections[alias]
-    if not _is_worth_it(connection, moment) or _is_said(connection, SOMETHING):
+    is_now = moment <= clock.now(alias)
+    if not _is_worth_it(connection, moment) or _is_said(connection, SOMETHING, is_now):
         return
     if _notifies(connection):
         with connection.cursor() as cursor:
@@ -96,9 +97,10 @@ def announcing(alias: str, moment: datetime, lane: str = SOMETHING) -> Iterator[
     if not _is_worth_it(connection, moment):
         yield
         return
+    is_now = moment <= clock.now(alias)
     if not _notifies(connection):
         yield
-        if not _is_said(connection, SOMETHING):
+        if not _is_said(connection, SOMETHING, is_now):
             _say_here(connection, SOMETHING)
         return
     from operator_app.models import inserts
@@ -106,8 +108,7 @@ def announcing(alias: str, moment: datetime, lane: str = SOMETHING) -> Iterator[
 
     rode: list[bool] = []
     # Where to claim is of use for what can be claimed now.
-    is_now = moment <= clock.now(alias) and _count(connection) < MANY
-    word = lane if is_now else SOMETHING
+    word = lane if is_now and _count(connection) < MANY else SOMETHING
 
     def note(cursor: Any) -> None:
         if connection.in_atomic_block:
@@ -117,7 +118,7 @@ def announcing(alias: str, moment: datetime, lane: str = SOMETHING) -> Iterator[
             rode.append(True)
 
     def wanted() -> str:
-        return "" if _is_said(connection, word) else f"({_notify(word)})"
+        return "" if _is_said(connection, word, is_now) else f"({_notify(word)})"
 
     verbs = ("INSERT INTO", f"{inserts.START}INSERT INTO")
     with riding(connection, verbs, Operation._meta.db_table, wanted, note):
@@ -160,8 +161,11 @@ def _said(connection: Any) -> Iterator[str]:
             yield word
 
 
-def _is_said(connection: Any, word: str) -> bool:
-    return any(said in (word, SOMETHING) for said in _said(connection))
+def _is_said(connection: Any, word: str, is_now: bool) -> bool:
+    """Whether nothing has to be added: that, or something, was said; or anything, for what is not
+    due yet, as whoever follows a hint looks at all that is there right after.
+    """
+    return any(not is_now or said in (word, SOMETHING) for said in _said(connection))
 
 
 def _count(connection: Any) -> int:

@@ -274,6 +274,17 @@ class TestNotify:
         poll(lambda: notices() == 2, 10, "the notices to be heard")
         assert notices.words == [f"{last.kind_id} 0 a", f"{last.kind_id} 0 c"]
 
+    def test_what_is_due_later_adds_nothing(self, notices: Notices) -> None:
+        """Who hears of a lane looks at all of them right after."""
+        with transaction.atomic():
+            tick = Tick.dispatch(queue="a")
+            Tick.schedule(timedelta(seconds=2), queue="b")
+        with transaction.atomic():
+            Tick.schedule(timedelta(seconds=2), queue="b")
+            Tick.dispatch(queue="a")
+        poll(lambda: notices() == 2, 10, "the notices to be heard")
+        assert notices.words == [f"{tick.kind_id} 0 a", ""]
+
     def test_of_many_lanes_none_is_named(self, notices: Notices) -> None:
         """From the ninth on it is something, and that is all there is to say."""
         with transaction.atomic():
