@@ -52,7 +52,6 @@ SELECT queue, priority, kind_id, should_run_at FROM {table}
 WHERE id {among}
 """
 
-
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/-]+")
 _WORD: Final = re.compile(rf"(\d{{1,18}}) (-?\d{{1,5}}) ({_PLAIN.pattern})")
 
@@ -122,6 +121,6 @@ def _first_of_each(alias: str) -> str:
     write it as the database to answer it.
     """
     table = connections[alias].ops.quote_name(base()._meta.db_table)
-    pending = " AND ".join(f"{column} IS NULL" for column in states.PENDING_COLUMNS)
     among = among_found("SELECT id FROM lane WHERE id IS NOT NULL", alias)
-    return " ".join(_FIRST_OF_EACH.format(table=table, pending=pending, among=among).split())
+    facts = {"table": table, "pending": states.PENDING_SQL, "among": among}
+    return " ".join(_FIRST_OF_EACH.format(**facts).split())

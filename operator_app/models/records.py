@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.db import connections
 from django.db.models import F
@@ -20,9 +20,6 @@ from operator_app.models.kinds import operations
 from operator_app.models.notice import give_notice
 from operator_app.models.transactions import in_transaction, is_away, lock_in_order
 from operator_app.outcomes import Finished
-
-if TYPE_CHECKING:
-    pass
 
 SUSPICIOUS: Final = 3
 """How often the write of an outcome may fail before it is tried without its neighbours."""

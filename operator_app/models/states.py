@@ -20,7 +20,9 @@ BY_HAND_FOR: Final = timedelta(hours=1)
 
 ENDINGS: Final = ("finished_run_at", "failed_run_at", "cancelled_at")
 PENDING_COLUMNS: Final = (*ENDINGS, "started_run_at")
-"""The columns that are null while an operation is pending, for the queries written in SQL."""
+"""The columns that are null while an operation is pending."""
+PENDING_SQL: Final = " AND ".join(f"{column} IS NULL" for column in PENDING_COLUMNS)
+"""`PENDING`, for the queries written in SQL."""
 
 NOT_ENDED: Final = Q(**{f"{column}__isnull": True for column in ENDINGS})
 PENDING: Final = Q(started_run_at__isnull=True) & NOT_ENDED

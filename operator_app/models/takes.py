@@ -106,7 +106,7 @@ def _statement(alias: str, lanes: int, suspects: bool) -> str:
     table = connection.ops.quote_name(base()._meta.db_table)
     facts = {
         "table": table,
-        "pending": " AND ".join(f"{column} IS NULL" for column in states.PENDING_COLUMNS),
+        "pending": states.PENDING_SQL,
         "innocent": "" if suspects else "AND crashes = 0",
         "lock": _SKIPPING[connection.vendor],
     }
