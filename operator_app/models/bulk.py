@@ -6,9 +6,11 @@ the first before it fills the second. All supported databases can tell them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, connections
+from django.db.models import Field
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
@@ -49,8 +51,24 @@ def tables(kind: type[Operation]) -> list[type[Operation]]:
     return line[::-1]
 
 
+def set_columns(rows: Sequence[Operation]) -> list[Field[Any, Any]]:
+    """Return the columns of the common table that an INSERT of these rows has to name. No queries.
+
+    A new operation leaves half of them NULL, which is what the database takes for a column that is
+    not named; to prepare such values would be a third of the work.
+    """
+    from operator_app.models.operation import Operation
+
+    return [
+        field
+        for field in Operation._meta.local_concrete_fields
+        if not field.primary_key
+        and not (field.null and all(getattr(row, field.attname) is None for row in rows))
+    ]
+
+
 def _insert_base(base: type[Operation], rows: list[Operation], alias: str) -> list[int]:
-    fields = [field for field in base._meta.local_concrete_fields if not field.primary_key]
+    fields = set_columns(rows)
     if connections[alias].features.can_return_rows_from_bulk_insert:
         returned = _insert(base, rows, alias, fields)
         return [row[0] for row in returned]

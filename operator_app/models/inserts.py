@@ -14,7 +14,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.signals import post_save, pre_save
 from django.db.models.sql import InsertQuery
 
-from operator_app.models.bulk import tables
+from operator_app.models.bulk import set_columns, tables
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
@@ -91,12 +91,19 @@ def _primary_key(model: type[Operation]) -> Field[Any, Any]:
     return model._meta.pk
 
 
+def _columns(model: type[Operation], operation: Operation) -> list[Field[Any, Any]]:
+    """Return the columns to name. A kind's own ones are named whatever their values are, for a
+    field may make one as it is saved.
+    """
+    if not model._meta.parents:
+        return set_columns([operation])
+    return [field for field in model._meta.local_concrete_fields if not field.generated]
+
+
 def _statement(model: type[Operation], operation: Operation, alias: str) -> tuple[str, list[Any]]:
     """Return the INSERT into one table, which returns the id, and its parameters."""
-    meta = model._meta
-    fields = [field for field in meta.local_concrete_fields if field is not meta.auto_field]
     query = InsertQuery(model)
-    query.insert_values([field for field in fields if not field.generated], [operation])
+    query.insert_values(_columns(model, operation), [operation])
     compiler: Any = query.get_compiler(alias)
     compiler.returning_fields = [_primary_key(model)]
     ((sql, parameters),) = compiler.as_sql()

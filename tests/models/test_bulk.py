@@ -74,6 +74,19 @@ def test_the_columns_of_each_row_stay_together(path: str) -> None:
     assert len(run_due()) == 120
 
 
+def test_only_columns_with_a_value_are_named(path: str) -> None:
+    """What is NULL in all rows is left to the database; what one row fills is written for all."""
+    now = clock.now()
+    with queries() as seen:
+        Note.schedule_many([Note(should_run_at=now) for _ in range(2)])
+    (insert,) = [sql for sql in seen if "should_run_at" in sql and "INSERT INTO" in sql]
+    assert "unique_key" not in insert and "started_run_at" not in insert
+    keys = [None, "k", None]
+    notes = Note.schedule_many([Note(should_run_at=now, unique_key=key) for key in keys])
+    assert [stored(note).unique_key for note in notes] == keys
+    assert [stored(note).active_key is None for note in notes] == [True, False, True]
+
+
 def test_a_thousand_cost_as_many_statements_as_five_hundred(path: str) -> None:
     """One INSERT per table for each thousand. On SQLite, which limits the parameters of a
     statement, in proportion; on MariaDB without RETURNING, two SELECTs more for the ids.
