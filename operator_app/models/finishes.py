@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import connections
 
 from operator_app.models import states
+from operator_app.models.sql import on_one_line
 
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
@@ -80,8 +81,7 @@ def _finish(jobs: list[OperationJob], operator_id: int | None, alias: str) -> in
 
     connection = connections[alias]
     table = connection.ops.quote_name(Operation._meta.db_table)
-    # On one line, as the log of statements has those of the ORM.
-    statement = " ".join(_STATEMENT[connection.vendor].format(table=table).split())
+    statement = on_one_line(_STATEMENT[connection.vendor].format(table=table))
     ids = [job.operation_id for job in jobs]
     numbers = [job.number for job in jobs]
     adapt = connection.ops.adapt_datetimefield_value

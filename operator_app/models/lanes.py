@@ -19,6 +19,7 @@ from django.db.models import Min
 from operator_app.models import states
 from operator_app.models.among import among_found
 from operator_app.models.kinds import base, operations
+from operator_app.models.sql import on_one_line
 
 # From the first entry of a lane to that of the next: of the next kind, else of the next priority,
 # else of the next queue. Three questions, since SQLite seeks only the first column of a row value.
@@ -123,4 +124,4 @@ def _first_of_each(alias: str) -> str:
     table = connections[alias].ops.quote_name(base()._meta.db_table)
     among = among_found("SELECT id FROM lane WHERE id IS NOT NULL", alias)
     facts = {"table": table, "pending": states.PENDING_SQL, "among": among}
-    return " ".join(_FIRST_OF_EACH.format(**facts).split())
+    return on_one_line(_FIRST_OF_EACH.format(**facts))

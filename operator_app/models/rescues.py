@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from django.db.models import Exists
+from django.db.models import Subquery
 
 from operator_app.decision import decide_crash
 from operator_app.exceptions import OperatorLost
@@ -30,11 +30,15 @@ _BEGUN: Final = (
 
 def survey(alias: str, now: datetime) -> tuple[list[OperatorProcess], bool]:
     """Return all operators, the lost ones too, and whether an operation is deserted. One query."""
-    deserted = Exists(Operation.all_objects.using(alias).deserted(now).order_by())
-    operators = list(OperatorProcess.objects.using(alias).annotate(is_any_deserted=deserted))
+    # The first in the order of the index of what has started: PostgreSQL takes these few rows for a
+    # quarter of the table, and reads all of it if it is asked whether there is one in any order.
+    deserted = Operation.all_objects.using(alias).deserted(now)
+    first = deserted.order_by("operator_id", "started_run_at").values("pk")[:1]
+    found = OperatorProcess.objects.using(alias).annotate(first_deserted=Subquery(first))
+    operators = list(found)
     # Without a row there is no answer either.
-    answers = [bool(getattr(operator, "is_any_deserted", True)) for operator in operators[:1]]
-    return operators, answers != [False]
+    is_any = not operators or getattr(operators[0], "first_deserted", None) is not None
+    return operators, is_any
 
 
 def take_over_rows(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:

@@ -22,6 +22,7 @@ from operator_app.models.lanes import Lane, moments
 from operator_app.models.process import OperatorProcess
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.models.specific import NULLED, Taken
+from operator_app.models.sql import on_one_line
 from operator_app.models.transactions import in_statement, in_transaction, unlocked
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def _statement(alias: str, lanes: int, suspects: bool) -> str:
         nulled=", ".join(f"{column} = NULL" for column in NULLED),
         among=among_found(ids, alias),
     )
-    # On one line, as the log of statements has those of the ORM.
-    return " ".join(statement.split())
+    return on_one_line(statement)
 
 
 def _take_in_steps(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:

@@ -128,10 +128,10 @@ STEPS: dict[str, Step] = {
     "a claim of many": lambda operator: claim_all(operator, limit=100),
     "the requests": lambda operator: Operation.all_objects.requests(jobs_of(operator, 100)),
     "the marks": lambda operator: Operation.all_objects.mark_begun(jobs_of(operator, 5)),
+    "the survey": lambda operator: rescues.survey("default", clock.now()),
     "the record": lambda operator: Operation.all_objects.record(jobs_of(operator, 100)),
 }
 FEW: dict[str, Step] = {
-    "the survey": lambda operator: rescues.survey("default", clock.now()),
     "the stuck": lambda operator: list(Operation.objects.stuck()),
     "the deserted": lambda operator: list(Operation.objects.deserted(clock.now())),
 }
