@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import runs
 
@@ -28,12 +28,26 @@ PRIORITIES = [-3, 0, 1, 5]
 KINDS = 4
 LaneOf = tuple[str, int, int]
 """A queue, a priority, and the id of a kind."""
+FINISHED = 5
+"""How many times more finished rows there are than of each other sort."""
 BATCH = 100
 ROUNDS = 7
 CHUNK = 10_000
 FLAT = 3.0
 """How many times longer something may take in a full table than in an empty one, to count as flat.
 Without the index, or with one that a claim cannot use, it is hundreds of times."""
+
+
+class Filling(NamedTuple):
+    """What is added to the table: so many rows, spread over a span of time and over lanes."""
+
+    count: int
+    start: datetime
+    span: timedelta
+    columns: dict[str, Any] = {}
+    """What is set besides."""
+    lanes: Sequence[LaneOf] = ()
+    """By default all that there are."""
 
 
 def main() -> int:
@@ -61,8 +75,8 @@ def measure(rows: int) -> int:
         print(f"  {'':28}{'lanes':>10}{'':>8}{'claim':>10}{'':>8}")
         baseline: tuple[float, float] | None = None
         worst = 1.0
-        for title, moments, columns in steps(rows, now):
-            fill(moments, columns)
+        for title, filling in steps(rows, now):
+            fill(filling)
             figures = timed(find_lanes), timed(claim_and_release)
             baseline = baseline or figures
             worst = max(
@@ -77,53 +91,48 @@ def measure(rows: int) -> int:
         return int(worst > FLAT)
 
 
-def steps(rows: int, now: datetime) -> Iterator[tuple[str, Iterator[datetime], dict[str, Any]]]:
-    """Yield what is added to the table: a title, the times, and the columns that are set."""
-
-    def spread(count: int, start: datetime, span: timedelta) -> Iterator[datetime]:
-        return (start + span * ((number * 0.6180339887) % 1) for number in range(count))
-
+def steps(rows: int, now: datetime) -> Iterator[tuple[str, Filling]]:
+    """Yield what is added to the table, with a title."""
     day = timedelta(days=1)
-    yield "a few due, 80 lanes", spread(20_000, now - 3 * day, day), {}
-    yield "many future", spread(rows, now + day, 30 * day), {}
-    yield "many due, too", spread(rows, now - 2 * day, day), {}
     ended = {"started_run_at": now, "finished_run_at": now}
-    yield "many finished, too", spread(rows, now - 9 * day, day), ended
+    yield "a few due, 80 lanes", Filling(20_000, now - 3 * day, day)
+    yield "many future", Filling(rows, now + day, 30 * day)
+    yield "many due, too", Filling(rows, now - 2 * day, day)
+    yield "more finished, too", Filling(FINISHED * rows, now - 9 * day, day, ended)
 
 
-def fill(
-    moments: Iterator[datetime], columns: dict[str, Any], lanes: Sequence[LaneOf] = ()
-) -> None:
-    """Insert rows of these lanes in turn, by default of all; not into the kinds' own tables, which
-    no claim reads.
+def fill(filling: Filling) -> None:
+    """Insert rows; not into the kinds' own tables, which no claim reads.
+
+    Those above the first `CHUNK` are copies of these, which the database makes by itself.
     """
-    from django.db import transaction
+    from django.db import connection, transaction
+    from django.db.models import Max
 
     from operator_app import clock
     from operator_app.models import Operation, kinds
 
     known = sorted(kinds.known_kinds("default"))[:KINDS]
-    lanes = lanes or list(product(QUEUES, PRIORITIES, known))
+    lanes = filling.lanes or list(product(QUEUES, PRIORITIES, known))
     fields = [field for field in Operation._meta.local_concrete_fields if not field.primary_key]
-    created = clock.now()
-    batch = []
+    count, chunk, rows = filling.count, min(filling.count, CHUNK), Operation._base_manager
+    first = (rows.aggregate(last=Max("pk"))["last"] or 0) + 1
+    made = []
+    for number in range(chunk):
+        queue, priority, kind_id = lanes[number % len(lanes)]
+        # The golden ratio spreads them evenly in each lane, however many lanes there are.
+        moment = filling.start + filling.span * ((number * 0.6180339887) % 1)
+        where = {"kind_id": kind_id, "queue": queue, "priority": priority}
+        times = {"should_run_at": moment, "created_at": clock.now()}
+        made.append(Operation(**where, **times, **filling.columns))
     with transaction.atomic():
-        for number, moment in enumerate(moments):
-            queue, priority, kind_id = lanes[number % len(lanes)]
-            batch.append(
-                Operation(
-                    kind_id=kind_id,
-                    queue=queue,
-                    priority=priority,
-                    should_run_at=moment,
-                    created_at=created,
-                    **columns,
-                )
-            )
-            if len(batch) == CHUNK:
-                Operation._base_manager.all()._batched_insert(batch, fields, None)
-                batch.clear()
-        Operation._base_manager.all()._batched_insert(batch, fields, None)
+        rows.all()._batched_insert(made, fields, None)
+    quote = connection.ops.quote_name
+    table, names = quote(Operation._meta.db_table), ", ".join(quote(f.column) for f in fields)
+    copy = f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE id BETWEEN %s AND %s"
+    with connection.cursor() as cursor:
+        for done in range(chunk, count, chunk):
+            cursor.execute(copy, [first, first + min(chunk, count - done) - 1])
     runs.settle(Operation._meta.db_table)
 
 

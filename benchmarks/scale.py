@@ -1,8 +1,9 @@
 """Does a drain stay as fast in a full table? `python -m benchmarks.scale [--rows 1000000]`
 
 Lets a real operator drain operations that do nothing, first from a table that holds nothing else,
-then as it fills up: with many that are not due, many that have finished, many that are due but not
-for this operator, at four priorities in five queues, and with pending ones of 200 kinds. Each
+then as it fills up: with many that are not due, five times as many that have finished, many that
+are due in five queues that it does not serve, at four priorities, with pending ones of 200 kinds,
+and with many due ones of a kind that it does not know. Each
 figure is the median of the rounds, and stands beside its ratio to the first. Exits with 1 if one of
 them is below `KEPT`.
 """
@@ -12,12 +13,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from itertools import product
-from typing import Any, NamedTuple
 
 from benchmarks import claims, drain, runs
+from benchmarks.claims import Filling
 
 SERVED = "default"
 OTHERS = [f"elsewhere {number}" for number in range(5)]
@@ -26,16 +27,6 @@ PRIORITIES = [-3, 0, 1, 5]
 KINDS = 200
 KEPT = 0.8
 """The least share of the speed in an empty table that counts as the same."""
-
-
-class Filling(NamedTuple):
-    """What is added to the table."""
-
-    title: str
-    count: int
-    lanes: Sequence[claims.LaneOf]
-    start: datetime
-    columns: dict[str, Any]
 
 
 def main() -> int:
@@ -65,18 +56,17 @@ def measure(rows: int, count: int, rounds: int) -> int:
         lowest = 1.0
         print(f"  {'operations per second':28}{'median':>9}{'ratio':>8}")
         print(f"  {'nothing else':28}{rate:>9,.0f}{1:>7.2f}x", flush=True)
-        for filling in fillings(rows):
-            moments = (filling.start + timedelta(seconds=n % 977) for n in range(filling.count))
-            claims.fill(moments, filling.columns, filling.lanes)
+        for title, filling in fillings(rows):
+            claims.fill(filling)
             rate = drained(name, count, rounds)
             lowest = min(lowest, rate / first)
-            print(f"  {filling.title:28}{rate:>9,.0f}{rate / first:>7.2f}x", flush=True)
+            print(f"  {title:28}{rate:>9,.0f}{rate / first:>7.2f}x", flush=True)
         print(f"  at least {lowest:.2f}x: {'kept' if lowest >= KEPT else 'NOT kept'}")
         return int(lowest < KEPT)
 
 
-def fillings(rows: int) -> Iterator[Filling]:
-    """Yield what is added to the table, one after the other."""
+def fillings(rows: int) -> Iterator[tuple[str, Filling]]:
+    """Yield what is added to the table, one after the other, with a title."""
     from benchmarks.models import Nothing
     from operator_app import clock
     from operator_app.models import kinds
@@ -86,11 +76,12 @@ def fillings(rows: int) -> Iterator[Filling]:
     mine = [(SERVED, priority, kind_id) for priority in PRIORITIES]
     others = [(*lane, kind_id) for lane in product(OTHERS, PRIORITIES)]
     ended = {"started_run_at": now, "finished_run_at": now}
-    yield Filling("many future, too", rows, mine, now + day, {})
-    yield Filling("many finished, too", rows, mine, now - 2 * day, ended)
-    yield Filling("many due elsewhere, too", rows, others, now - 2 * day, {})
     many = [(SERVED, 0, kind_id) for kind_id in other_kinds()]
-    yield Filling(f"{KINDS} kinds, too", 10 * KINDS, many, now + day, {})
+    yield "many future, too", Filling(rows, now + day, day, lanes=mine)
+    yield "more finished, too", Filling(claims.FINISHED * rows, now - 2 * day, day, ended, mine)
+    yield "many due elsewhere, too", Filling(rows, now - 2 * day, day, lanes=others)
+    yield f"{KINDS} kinds, too", Filling(10 * KINDS, now + day, day, lanes=many)
+    yield "many due, not for it, too", Filling(rows, now - 2 * day, day, lanes=many[:1])
 
 
 def other_kinds() -> list[int]:

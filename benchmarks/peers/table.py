@@ -36,9 +36,11 @@ class Row:
         return dig(self.figures, path)
 
     def ratio(self, *path: str, less: bool = False) -> float | None:
-        """How many times better ours is; with `less`, the smaller figure is the better one."""
+        """How many times better ours is; with `less`, the smaller figure is the better one. None
+        where there is nothing to compare, as with what begins before its time.
+        """
         theirs, mine = dig(self.figures, path), dig(self.ours, path)
-        if self.name == "ours" or not theirs or not mine:
+        if self.name == "ours" or not theirs or not mine or theirs < 0 or mine < 0:
             return None
         return theirs / mine if less else mine / theirs
 
