@@ -72,18 +72,29 @@ def theirs(expression: str, after: datetime, name: str, count: int) -> list[date
     same moment; and nothing that has been.
 
     Not where it is wrong: it goes from hour to hour, and so from 01:30 past 02:00 where a clock was
-    changed by half an hour.
+    changed by half an hour; and from a midnight that was left out to 01:00, which nobody wanted.
     """
     if name == "Australia/Lord_Howe" and not parse(expression).is_time_of_day:
         return shown(expression, after, name, count)
     found: list[datetime] = []
     for each in CronSim(expression, after.astimezone(ZoneInfo(name))):
         moment = each.astimezone(UTC)
-        if moment > after and (not found or moment > found[-1]):
+        if moment > after and (not found or moment > found[-1]) and is_shown(expression, each):
             found.append(moment)
         if len(found) == count:
             break
     return found
+
+
+def is_shown(expression: str, moment: datetime) -> bool:
+    """Whether an interval names what the clock shows then. What names a time of day may come at
+    another one.
+    """
+    if parse(expression).is_time_of_day:
+        return True
+    # By way of UTC: at times it gives a time that the clock never shows.
+    wall = moment.astimezone(UTC).astimezone(moment.tzinfo).replace(tzinfo=UTC)
+    return next(CronSim(expression, wall - timedelta(minutes=1))) == wall
 
 
 def shown(expression: str, after: datetime, name: str, count: int) -> list[datetime]:
