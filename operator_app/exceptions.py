@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from operator_app.reports import storable, text_of
+
+if TYPE_CHECKING:
+    from operator_app.models import Operation
 
 
 class OperatorError(Exception):
@@ -19,7 +23,16 @@ class OperationStarted(OperatorError):
 
 
 class OperationExists(OperatorError):
-    """An operation of this kind with this unique key has not ended yet."""
+    """An operation of this kind with this unique key has not ended yet.
+
+    Args:
+        message: what is wrong.
+        operation: the one that has the key, if it is known.
+    """
+
+    def __init__(self, message: str = "", *, operation: Operation | None = None) -> None:
+        super().__init__(message)
+        self.operation = operation
 
 
 class OperationLost(OperatorError):

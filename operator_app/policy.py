@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeAlias
 
@@ -55,6 +55,8 @@ class Policy:
             the operation's database are committed exactly once. Not for `async def run`.
         expires_after: seconds after `should_run_at` within which the operation must begin for the
             first time; later it is cancelled instead. None for no limit.
+        unique: a callable `(operation) -> key` for the operations that are scheduled without a
+            unique key; where it returns None there is none.
         keep_jobs: "problems" keeps an `OperationJob` row of each attempt that did not simply
             finish, "all" keeps one of each attempt.
 
@@ -76,6 +78,7 @@ class Policy:
     on_stuck: Literal["retry", "fail", "leave"] | Unset = UNSET
     atomic: bool | Unset = UNSET
     expires_after: float | Unset | None = UNSET
+    unique: Callable[[Any], str | None] | Unset | None = UNSET
     keep_jobs: Literal["problems", "all"] | Unset = UNSET
 
     def __post_init__(self) -> None:
@@ -98,6 +101,10 @@ class Policy:
             raise ValueError(
                 f"Policy.stop_delay must be at least 1 second, not {self.stop_delay!r}: "
                 "a stopped operation never spins."
+            )
+        if self.unique is not UNSET and self.unique is not None and not callable(self.unique):
+            raise TypeError(
+                f"Policy.unique must be a callable that returns a key, not {self.unique!r}."
             )
         if self.backoff is not UNSET:
             as_backoff(self.backoff)
@@ -161,6 +168,7 @@ BUILT_IN: Final = Policy(
     on_stuck="retry",
     atomic=False,
     expires_after=None,
+    unique=None,
     keep_jobs="problems",
 )
 

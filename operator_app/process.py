@@ -16,7 +16,16 @@ from uuid import UUID
 from django.db import Error
 
 from operator_app import conf, log
-from operator_app.duties import Dispatch, Heartbeat, NowAndThen, Record, Recount, Rescue, Watch
+from operator_app.duties import (
+    Dispatch,
+    Heartbeat,
+    NowAndThen,
+    Record,
+    Recount,
+    Recur,
+    Rescue,
+    Watch,
+)
 from operator_app.exceptions import OperatorLost
 from operator_app.handling import handling
 from operator_app.models import OperationJob, OperatorProcess
@@ -114,12 +123,14 @@ class Operator:
             give_back=partial(self._release, delay=0),
             left=self._left,
             interval=self._calls.interval,
+            is_told=self._calls.is_told,
         )
         self._look = NowAndThen(self._dispatch)
         rescue = Rescue(database, heartbeat=self._heartbeat, recorded=self._recorded)
         self._rescue = NowAndThen(rescue)
         recount = Recount(database, heartbeat=self._heartbeat, held=self._held_jobs)
         self._recount = NowAndThen(recount)
+        self._recur = NowAndThen(Recur(database, interval=self._calls.interval))
 
     def run(self) -> int:
         """Run operations until told to leave, or with `once` until nothing is due.
@@ -170,7 +181,9 @@ class Operator:
             log.logger.info("Operator %s is ready.", process, extra={"action": "ready"})
 
     def _work(self) -> None:
-        duties = (self._record.run, self._rescue.run, self._recount.run, self._look.run)
+        # Recurrences before the look, which then finds what they have made.
+        chores = (self._rescue, self._recount, self._recur, self._look)
+        duties = (self._record.run, *(chore.run for chore in chores))
         called = True
         while not self._signals:
             # Before looking for work, so that a call during the look is not lost.
@@ -178,6 +191,7 @@ class Operator:
             self._calls.clear()
             if called or self.once:
                 self._look.at_once()
+                self._recur.at_once(pause=1.0)
             delay = self._tick(*duties)
             if self.once and self._dispatch.found_nothing and self._idle:
                 break

@@ -55,6 +55,8 @@ GOOD: list[tuple[str, Any]] = [
     ("atomic", False),
     ("expires_after", None),
     ("expires_after", 3600.5),
+    ("unique", None),
+    ("unique", str),
     ("keep_jobs", "problems"),
     ("keep_jobs", "all"),
 ]
@@ -121,6 +123,8 @@ BAD: list[tuple[str, Any]] = [
     ("expires_after", "1 h"),
     ("expires_after", float("nan")),
     ("expires_after", True),
+    ("unique", "text"),
+    ("unique", 7),
     ("keep_jobs", "none"),
     ("keep_jobs", True),
 ]

@@ -24,10 +24,14 @@ from example_project.shop.models import (
     WatchAuction,
     WelcomeMail,
 )
-from operator_app.models import Operation
+from operator_app import clock
+from operator_app.models import Operation, Recurrence
 
 BAD_CALLS = 2
 """How many calls of each partner go wrong before the first good one."""
+
+OFTEN = 3
+"""How many slots the recurrence of the demo has."""
 
 MAILS = [
     "No margin for The Marginalia Catalogue",
@@ -104,6 +108,26 @@ def slow() -> Step:
     return Step(ImportCatalogue.dispatch(), "again", "finished", crashes=1)
 
 
+def recur() -> Recurrence:
+    """Have the shop swept every two seconds for a while, besides each night."""
+    every_night = Recurrence.objects.get(name="sweep the shop")
+    now = clock.now()
+    return Recurrence.objects.create(
+        name="sweep it often",
+        kind=every_night.kind,
+        expression="*/2 * * * * *",
+        start_at=now,
+        end_at=now + OFTEN * timedelta(seconds=2),
+        missed="all",
+    )
+
+
+def is_swept(often: Recurrence) -> bool:
+    """Whether it has been swept as often as it was to be."""
+    made = often.slots.values("operation")
+    return SweepBaskets.objects.finished().filter(pk__in=made).count() >= OFTEN
+
+
 def meanwhile() -> Iterator[str]:
     """Let life go on before the operations are due, and yield what happened."""
     Basket.objects.get(customer__name="Clara Vellum").pay()
@@ -127,7 +151,16 @@ def call_off() -> str:
 
 def effects() -> list[Effect]:
     """Return what the operations changed."""
-    return [*changes_in_the_shop(), *ends_from_outside()]
+    return [*changes_in_the_shop(), *ends_from_outside(), slots()]
+
+
+def slots() -> Effect:
+    """Return what became of the slots of the recurrence."""
+    often = Recurrence.objects.get(name="sweep it often")
+    seconds = [slot.second for slot in often.slots.order_by("slot").values_list("slot", flat=True)]
+    expected = [(seconds[0] + 2 * n) % 60 for n in range(OFTEN)] if seconds else []
+    text = f"{often.words}: swept at the seconds {', '.join(map(str, seconds))}, each once"
+    return Effect(text, seconds == expected)
 
 
 def ends_from_outside() -> Iterator[Effect]:

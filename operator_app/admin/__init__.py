@@ -9,6 +9,15 @@ class RankUpAdmin(OperationAdmin):
 from operator_app.admin.every import EveryOperationAdmin
 from operator_app.admin.job import OperationJobAdmin
 from operator_app.admin.operation import OperationAdmin
+from operator_app.admin.pause import PauseAdmin
 from operator_app.admin.process import OperatorProcessAdmin
+from operator_app.admin.recurrence import RecurrenceAdmin
 
-__all__ = ["EveryOperationAdmin", "OperationAdmin", "OperationJobAdmin", "OperatorProcessAdmin"]
+__all__ = [
+    "EveryOperationAdmin",
+    "OperationAdmin",
+    "OperationJobAdmin",
+    "OperatorProcessAdmin",
+    "PauseAdmin",
+    "RecurrenceAdmin",
+]

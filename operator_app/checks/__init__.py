@@ -17,6 +17,7 @@ The ids are stable, so that a project can name them in `SILENCED_SYSTEM_CHECKS`.
 | `operator_app.E012` | a kind's policy says `atomic=True`, and its `run()` is async |
 | `operator_app.E014` | a kind's policy says `runner="asyncio"`, and its `run()` is not async |
 | `operator_app.E013` | `OPERATOR["ON_FAILURE"]` names something that cannot be called |
+| `operator_app.E015` | a kind's `recurrences` are none, or do not fit the kind |
 | `operator_app.W001` | a class attribute of a kind overrides what the engine defines |
 
 With a database (`manage.py check --database default`, `manage.py migrate`):
@@ -37,6 +38,14 @@ from operator_app.checks.databases import check_databases
 from operator_app.checks.kinds import check_kinds
 from operator_app.checks.names import check_names
 from operator_app.checks.pending import check_pending
+from operator_app.checks.recurrences import check_recurrences
 from operator_app.checks.settings import check_settings
 
-__all__ = ["check_databases", "check_kinds", "check_names", "check_pending", "check_settings"]
+__all__ = [
+    "check_databases",
+    "check_kinds",
+    "check_names",
+    "check_pending",
+    "check_recurrences",
+    "check_settings",
+]

@@ -24,11 +24,14 @@ from operator_app.checks.installed import kinds_of, models_of, own_classes
 from operator_app.models import Operation, OperationJob
 from operator_app.models.guards import engine_names as column_names
 
-ARGUMENTS: Final = frozenset({"cls", "when", "queue", "priority", "unique_key"})
+ARGUMENTS: Final = frozenset({"cls", "when", "queue", "priority", "unique_key", "if_exists"})
 """What `schedule()` takes by itself; a field of such a name could not be passed to it."""
 
 OVERRIDABLE: Final = frozenset(
-    {"run", "queued", "succeeded", "errored", "tags", "policy", "objects", "all_objects", "Meta"}
+    {
+        *("run", "queued", "succeeded", "errored", "tags", "policy", "recurrences"),
+        *("objects", "all_objects", "Meta"),
+    }
 )
 """What a kind is meant to define anew."""
 

@@ -23,11 +23,11 @@ class NowAndThen(Duty):
 
     def __init__(self, duty: Duty) -> None:
         self._duty = duty
-        self._due_at = 0.0
+        self._due_at = self._done_at = 0.0
 
-    def at_once(self) -> None:
-        """Let the duty be done the next time."""
-        self._due_at = 0.0
+    def at_once(self, *, pause: float = 0.0) -> None:
+        """Let the duty be done the next time, or so many seconds after it was done last."""
+        self._due_at = min(self._due_at, self._done_at + pause)
 
     def run(self) -> float:
         """Do the chore if its time has come; return the seconds that are left."""
@@ -35,5 +35,6 @@ class NowAndThen(Duty):
         if left > 0:
             return left
         delay = self._duty.run()
-        self._due_at = time.monotonic() + delay
+        self._done_at = time.monotonic()
+        self._due_at = self._done_at + delay
         return delay

@@ -13,7 +13,9 @@ from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
 from operator_app.duties.heartbeat import Heartbeat
 from operator_app.duties.hints import Hints
+from operator_app.duties.pauses import Pauses
 from operator_app.models import Operation, OperationJob, hooks, kinds
+from operator_app.models.announcements import SOMETHING
 from operator_app.models.lanes import Lane
 from operator_app.runners import Runner
 
@@ -38,6 +40,7 @@ class Dispatch(Duty):
         left: returns how many more operations may be claimed; by default there is no limit.
         interval: returns how long to wait if nothing is known to become due; by default
             `OPERATOR["POLL_INTERVAL"]`.
+        is_told: returns whether word of what changes comes at once.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Dispatch(Duty):
         give_back: Callable[[list[OperationJob]], object] = bool,
         left: Callable[[], float] = lambda: math.inf,
         interval: Callable[[], float] = lambda: conf.get().POLL_INTERVAL,
+        is_told: Callable[[], bool] = lambda: False,
     ) -> None:
         self._database = database
         self._heartbeat = heartbeat
@@ -64,6 +68,7 @@ class Dispatch(Duty):
         self._set_aside: dict[int, float] = {}
         self._reported: set[int] = set()
         self._hints = Hints()
+        self._pauses = Pauses(database, is_told)
         self.found_nothing = False
         """Whether the last run found nothing that is due and may be started."""
 
@@ -75,15 +80,14 @@ class Dispatch(Duty):
         has room.
         """
         hinted = self._hints.take(clock.now(self._database))
-        for runner in self._runners.values():
-            self._give_back(runner.take_back_late())
+        self._take_back()
         self._learn_kinds()
         if not self.has_room:
             self.found_nothing = False
             return ENGAGED
         found = hinted or Operation.all_objects.using(self._database).lanes()
-        lanes = self._open(found)
         now = clock.now(self._database)
+        lanes = self._open(found, now)
         due = [lane for lane in lanes if lane.next_at <= now]
         self.found_nothing = not due
         claimed = tried = 0
@@ -110,6 +114,8 @@ class Dispatch(Duty):
     def hear(self, word: str) -> None:
         """Take a hint where something is due; see `Hints`. From any thread."""
         self._hints.hear(word)
+        if word == SOMETHING:
+            self._pauses.hear()
 
     @property
     def has_room(self) -> bool:
@@ -134,16 +140,29 @@ class Dispatch(Duty):
             extra={"action": "set_aside"},
         )
 
-    def _open(self, found: list[Lane]) -> list[Lane]:
+    def _take_back(self) -> None:
+        """Give back what has waited for too long; and all that waits, if more is paused than
+        before: what is not comes again.
+        """
+        if any(runner.has_waiting for runner in self._runners.values()):
+            self._pauses.look(clock.now(self._database))
+        is_more = self._pauses.is_more()
+        for runner in self._runners.values():
+            self._give_back(runner.take_back() if is_more else runner.take_back_late())
+
+    def _open(self, found: list[Lane], now: datetime) -> list[Lane]:
         """Return the lanes whose operations this operator may start: the one place that decides."""
-        self._learn_kinds()
+        if any(lane.next_at <= now for lane in found):
+            self._pauses.look(now)
         wanted = [lane for lane in found if not self._queues or lane.queue in self._queues]
         self._report_unknown([lane for lane in wanted if lane.kind_id not in self._known])
-        now = time.monotonic()
+        this = time.monotonic()
         return [
             lane
             for lane in wanted
-            if lane.kind_id in self._known and self._set_aside.get(lane.kind_id, now) <= now
+            if lane.kind_id in self._known
+            and self._set_aside.get(lane.kind_id, this) <= this
+            and not self._pauses.covers(lane, now)
         ]
 
     def _learn_kinds(self) -> None:
@@ -189,6 +208,8 @@ class Dispatch(Duty):
         # Jitter, so that operators started together do not ask together ever after.
         delays = [random.uniform(0.9, 1.0) * interval]
         delays += [(lane.next_at - now).total_seconds() for lane in lanes if lane.next_at > now]
+        if (end := self._pauses.next_end(now)) is not None:
+            delays.append(end)
         return min(delays)
 
     def _report_unknown(self, lanes: list[Lane]) -> None:

@@ -16,7 +16,7 @@ from django.db import Error
 import operator_app
 from operator_app import clock, conf, log
 from operator_app.duties.base import Duty
-from operator_app.models import OperatorProcess
+from operator_app.models import OperatorProcess, kinds
 from operator_app.models.connections import freshen, reset, tidy
 from operator_app.models.process import successor
 from operator_app.models.watchdog import watching
@@ -95,7 +95,7 @@ class Heartbeat(Duty):
         return steady and silent.total_seconds() <= _gap()
 
     def register(self) -> OperatorProcess:
-        """Insert a row for this process, with an identity of its own. One SELECT, one INSERT.
+        """Insert a row for this process, with an identity of its own. Two SELECTs, one INSERT.
 
         Tried again after an outage, it takes over the row whose INSERT was committed unheard.
         """
@@ -107,6 +107,7 @@ class Heartbeat(Duty):
             "pid": os.getpid(),
             "version": operator_app.__version__,
             "queues": self._queues,
+            "kinds": kinds.stored_kinds(self._database),
             "capacity": self._capacity,
             "started_at": now,
             "heartbeat_at": now,

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
+from typing import Final
+
+UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+"""Seconds in each unit of time."""
 
 
 def count(text: str) -> int:
@@ -23,6 +28,23 @@ def seconds(text: str) -> float:
         ArgumentTypeError: if it is not a finite number of at least 0.
     """
     return _number(text, "a number of seconds, at least 0", least=0.0)
+
+
+def duration(text: str) -> timedelta:
+    """Return a span of time: a number of seconds, or one with a unit, as 90s, 10m, 2h, 1d.
+
+    Raises:
+        ArgumentTypeError: if it is none, or not above 0.
+    """
+    unit = UNITS.get(text[-1:], 1.0)
+    number = text[:-1] if text[-1:] in UNITS else text
+    try:
+        found = timedelta(seconds=float(number) * unit)
+    except (ValueError, OverflowError):
+        found = timedelta(0)
+    if found <= timedelta(0):
+        raise argparse.ArgumentTypeError(f"a time as 90s, 10m, 2h or 1d, not {text!r}")
+    return found
 
 
 def size(text: str) -> float:

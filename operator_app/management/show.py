@@ -27,7 +27,7 @@ JOBS_SHOWN: Final = 20
 
 
 def show(operation: Operation, out: OutputWrapper) -> None:
-    """Write an operation and its attempts. Three queries at most."""
+    """Write an operation, why it is where it is, and its attempts. Ten queries at most."""
     # Where there is no terminal nothing is cut to the width of one.
     width = None if out.isatty() else WIDE
     console = Console(file=out, width=width, highlight=False)  # type: ignore[arg-type]
@@ -36,6 +36,8 @@ def show(operation: Operation, out: OutputWrapper) -> None:
     for name, value in _facts(operation):
         facts.add_row(name, str(value))
     console.print(facts)
+    for reason in operation.explain():
+        console.print(f"- {reason}")
     jobs = OperationJob.objects.using(operation._alias).filter(operation=operation.pk)
     if latest := list(jobs.order_by("-number")[:JOBS_SHOWN]):
         console.print(_attempts(latest))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -19,14 +19,25 @@ from operator_app.exceptions import (
     OperationRetried,
     OperationStopped,
 )
-from operator_app.models import arguments, guards, inserts, kinds, scheduling, states
+from operator_app.models import (
+    arguments,
+    guards,
+    inserts,
+    kinds,
+    scheduling,
+    states,
+    uniqueness,
+)
 from operator_app.models.columns import CONSTRAINTS, INDEXES, EngineColumns
 from operator_app.models.querysets import AllOperationsManager, OperationManager
+from operator_app.models.uniqueness import IfExists
+from operator_app.recurring import Recurring
 from operator_app.reports import text_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from operator_app.models.explanation import Reason
     from operator_app.models.job import OperationJob
 
 
@@ -42,6 +53,9 @@ class Operation(EngineColumns):
 
     policy: ClassVar[policies.Policy] = policies.Policy()
     """How operations of this class are run; what it leaves open comes from the base classes."""
+
+    recurrences: ClassVar[Sequence[Recurring]] = ()
+    """When operations of this class are made, again and again; a subclass declares its own."""
 
     class Meta:
         verbose_name = _("operation")
@@ -174,6 +188,7 @@ class Operation(EngineColumns):
         queue: str | None = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        if_exists: IfExists = "raise",
         **fields: Any,
     ) -> Self:
         """Insert an operation that runs at `when`. Inside `atomic()` it is not seen before commit,
@@ -187,18 +202,28 @@ class Operation(EngineColumns):
             when: an aware datetime (naive with USE_TZ=False), or a timedelta from now.
             queue: in place of the policy's.
             priority: in place of the policy's; higher runs first.
-            unique_key: at most one operation of the kind with this key may be active.
+            unique_key: at most one operation of the kind with this key may be active; by default
+                what the policy's `unique` returns.
+            if_exists: what is done if there is one: "raise" OperationExists; "return" it;
+                "reschedule" it to `when`, and return it; or "replace" it, which is cancelled then.
+                A SELECT more, and the statements of the verb.
             fields: the kind's own columns.
 
         Raises:
             ValueError, TypeError: for a bad argument; nothing is written.
-            OperationExists: if the key is taken.
+            OperationExists: if the key is taken, or the operation that has it is to be rescheduled
+                or replaced and an operator has claimed it.
         """
         operation = scheduling.build(
-            cls, when, queue=queue, priority=priority, unique_key=unique_key, fields=fields
+            cls,
+            when,
+            queue=queue,
+            priority=priority,
+            unique_key=unique_key,
+            if_exists=if_exists,
+            fields=fields,
         )
-        operation.save()
-        return operation
+        return uniqueness.save_unique(operation, if_exists)
 
     @classmethod
     def dispatch(cls, **fields: Any) -> Self:
@@ -220,16 +245,24 @@ class Operation(EngineColumns):
         return by_hand.run_here(cls, fields)
 
     @classmethod
-    def schedule_many(cls, operations: Iterable[Self]) -> list[Self]:
-        """Insert many operations, each with its `should_run_at`, in one transaction.
+    def schedule_many(
+        cls, operations: Iterable[Self], *, if_exists: IfExists = "raise"
+    ) -> list[Self]:
+        """Insert many operations, each with its `should_run_at`, in one transaction; return them,
+        but in place of one whose unique key is taken the one that has it, if `if_exists` says so.
 
         A constant number of statements per thousand operations of a kind (one or two INSERTs,
         more where the database limits the parameters of a statement). No signals are sent.
 
+        Args:
+            operations: new ones.
+            if_exists: as in `schedule()`. Of several with one key in this call the first counts;
+                with "reschedule" at the time of the last, with "replace" the last.
+
         Raises:
             ValueError, TypeError: for a bad operation, by its position; nothing is written.
         """
-        return scheduling.schedule_many(cls, list(operations))
+        return scheduling.schedule_many(cls, list(operations), if_exists)
 
     @classmethod
     def aschedule(cls, when: datetime | timedelta, **options: Any) -> Awaitable[Self]:
@@ -247,9 +280,11 @@ class Operation(EngineColumns):
         return sync_to_async(cls.dispatch_now)(**fields)
 
     @classmethod
-    def aschedule_many(cls, operations: Iterable[Self]) -> Awaitable[list[Self]]:
+    def aschedule_many(
+        cls, operations: Iterable[Self], *, if_exists: IfExists = "raise"
+    ) -> Awaitable[list[Self]]:
         """Async twin of `schedule_many()`."""
-        return sync_to_async(cls.schedule_many)(operations)
+        return sync_to_async(cls.schedule_many)(operations, if_exists=if_exists)
 
     # The row
 
@@ -318,6 +353,15 @@ class Operation(EngineColumns):
         except OperationLost:
             return self
 
+    @cached_property
+    def slot(self) -> datetime | None:
+        """The slot of the recurrence that made this operation; None if it was made otherwise. One
+        query; cached.
+        """
+        from operator_app.models import slots
+
+        return slots.slot_of(self)
+
     @property
     def kind_label(self) -> str:
         """ "app.Model" of the operation's class."""
@@ -339,6 +383,15 @@ class Operation(EngineColumns):
         query.
         """
         return states.stuck_reason(self) if self.state == "stuck" else ""
+
+    def explain(self) -> list[Reason]:
+        """Return why the operation is not running now, or how it goes or ended, the first reason
+        first, each with a `code` and a `sentence`. As it stands in the database; up to six
+        queries.
+        """
+        from operator_app.models import explanation
+
+        return explanation.explain(self)
 
     @classmethod
     def resolved_policy(cls) -> policies.Policy:

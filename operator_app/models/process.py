@@ -55,6 +55,10 @@ class OperatorProcess(models.Model):
     version = models.CharField(_("version"), max_length=40)
     queues = models.JSONField(_("queues"), default=list)
     """The queues that it serves; empty means all."""
+    kinds = models.JSONField(_("kinds"), null=True)
+    """The ids of the content types of the kinds that it knows; null if it did not say, as operators
+    of an earlier version.
+    """
     capacity = models.PositiveIntegerField(_("capacity"))
     """How many operations it runs at once."""
     started_at = models.DateTimeField(_("started"))
@@ -72,6 +76,14 @@ class OperatorProcess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hostname}:{self.pid}"
+
+    def serves(self, queue: str) -> bool:
+        """Whether it takes operations from this queue. No queries."""
+        return not self.queues or queue in self.queues
+
+    def knows(self, kind_id: int) -> bool:
+        """Whether it has the class of this kind, as far as it has said. No queries."""
+        return self.kinds is None or kind_id in self.kinds
 
     def is_alive(self, now: datetime) -> bool:
         """Whether it counts as living at `now`. No queries."""

@@ -12,7 +12,7 @@ from django.db.models import Model
 
 from operator_app import clock
 from operator_app.exceptions import OperationExists
-from operator_app.models import announcements, arguments, guards, kinds
+from operator_app.models import announcements, arguments, guards, kinds, uniqueness
 from operator_app.models.bulk import insert_rows
 from operator_app.models.lanes import as_word
 from operator_app.models.tag import TAG_LENGTH, OperationTag
@@ -34,10 +34,17 @@ def build(
     queue: str | None,
     priority: int | None,
     unique_key: str | None,
+    if_exists: str = "raise",
     fields: dict[str, Any],
 ) -> OperationT:
     """Return an unsaved operation for `Operation.schedule()`; every argument is checked."""
+    uniqueness.check_way(if_exists)
     arguments.check_fields(model, fields)
+    if if_exists != "raise" and unique_key is None and model.resolved_policy().unique is None:
+        raise ValueError(
+            f"if_exists={if_exists!r} needs a unique key: pass unique_key=..., or give "
+            f"{model.__name__} a Policy(unique=...)."
+        )
     operation = model(**fields)
     operation.should_run_at = arguments.moment(when, router.db_for_write(model))
     if queue is not None:
@@ -57,6 +64,9 @@ def prepare(operation: Operation, using: str | None) -> None:
     alias = using or router.db_for_write(model, instance=operation)
     operation.kind = kinds.content_type(model, alias)
     complete_schedule(operation)
+    unique = model.resolved_policy().unique
+    if operation.unique_key is None and callable(unique):
+        operation.unique_key = unique(operation)
     created: datetime | None = operation.created_at  # None until here, whatever the type says
     if created is None:
         operation.created_at = clock.now(alias)
@@ -105,10 +115,42 @@ def _announcing(operation: Operation, alias: str) -> AbstractContextManager[None
     return announcements.announcing(alias, operation.should_run_at, _lane_of(operation))
 
 
-def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list[OperationT]:
+def schedule_many(
+    model: type[OperationT], operations: list[OperationT], if_exists: str
+) -> list[OperationT]:
     """Insert many operations: see `Operation.schedule_many()`."""
+    uniqueness.check_way(if_exists)
     alias = router.db_for_write(model)
-    by_model: dict[type[Operation], list[Operation]] = {}
+    _prepare_many(model, operations, if_exists, alias)
+
+    def insert(members: Sequence[OperationT]) -> None:
+        try:
+            with transaction.atomic(using=alias):
+                _insert_all(members, alias)
+        except BaseException:
+            _as_new(members)
+            raise
+
+    try:
+        with transaction.atomic(using=alias), _announcing_first(operations, alias):
+            if if_exists == "raise":
+                _insert_all(operations, alias)
+                return operations
+            return uniqueness.save_many(operations, if_exists, alias, insert)
+    except BaseException:
+        _as_new(operations)
+        raise
+
+
+def _prepare_many(
+    model: type[Operation], operations: Sequence[Operation], if_exists: str, alias: str
+) -> None:
+    """Complete and check new operations.
+
+    Raises:
+        ValueError, TypeError: for a bad one, by its position.
+        OperationExists: for a key that is used twice, if that is to be raised.
+    """
     taken: set[tuple[type[Operation], str]] = set()
     seen: set[int] = set()
     for position, operation in enumerate(operations):
@@ -121,23 +163,27 @@ def schedule_many(model: type[OperationT], operations: list[OperationT]) -> list
         except (TypeError, ValueError) as error:
             raise type(error)(f"Operation at position {position}: {error}") from error
         key = (type(operation), operation.active_key or "")
-        if operation.active_key is not None and key in taken:
+        if operation.active_key is not None and key in taken and if_exists == "raise":
             raise OperationExists(
                 f"Operation at position {position}: the unique key {operation.unique_key!r} is "
                 "used twice in this call."
             )
         taken.add(key)
+
+
+def _insert_all(operations: Iterable[Operation], alias: str) -> None:
+    """Insert prepared operations, kind by kind, a thousand at a time."""
+    by_model: dict[type[Operation], list[Operation]] = {}
+    for operation in operations:
         by_model.setdefault(type(operation), []).append(operation)
-    try:
-        with transaction.atomic(using=alias), _announcing_first(operations, alias):
-            for kind, members in by_model.items():
-                for start in range(0, len(members), MANY):
-                    _insert_many(kind, members[start : start + MANY], alias)
-    except BaseException:
-        for operation in operations:
-            operation.pk, operation._state.adding = None, True
-        raise
-    return operations
+    for kind, members in by_model.items():
+        for start in range(0, len(members), MANY):
+            _insert_many(kind, members[start : start + MANY], alias)
+
+
+def _as_new(operations: Iterable[Operation]) -> None:
+    for operation in operations:
+        operation.pk, operation._state.adding = None, True
 
 
 def _announcing_first(operations: Sequence[Operation], alias: str) -> AbstractContextManager[None]:
@@ -199,7 +245,8 @@ def _explain_conflict(operation: Operation, alias: str, error: IntegrityError) -
     if (holder := holders.first()) is not None:
         raise OperationExists(
             f"{holder} with unique key {operation.unique_key!r} has not ended yet, so no other "
-            f"{type(operation).__name__} with this key can be scheduled."
+            f"{type(operation).__name__} with this key can be scheduled.",
+            operation=holder,
         ) from error
 
 

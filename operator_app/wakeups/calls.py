@@ -71,6 +71,10 @@ class Calls:
             self._file.stop()
         announcements.unsubscribe(self._database, self._something)
 
+    def is_told(self) -> bool:
+        """Whether word of changes arrives, as far as is known. No queries."""
+        return self._file is not None or (self.echo is not None and self.echo.is_heard)
+
     def interval(self) -> float:
         """Return the seconds after which the operator looks without having been called. It says, in
         the log, when that changes. No queries.

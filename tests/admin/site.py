@@ -13,14 +13,18 @@ from operator_app.admin import (
     OperationAdmin,
     OperationJobAdmin,
     OperatorProcessAdmin,
+    PauseAdmin,
+    RecurrenceAdmin,
 )
-from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models import Operation, OperationJob, OperatorProcess, Pause, Recurrence
 from tests.kinds.models import LongNote, Note, RankUp, Report, Sweep, Tagged
 
 site = AdminSite(name="kinds")
 site.register(Operation, EveryOperationAdmin)
 site.register(OperationJob, OperationJobAdmin)
 site.register(OperatorProcess, OperatorProcessAdmin)
+site.register(Recurrence, RecurrenceAdmin)
+site.register(Pause, PauseAdmin)
 site.register(User, UserAdmin)
 
 

@@ -10,7 +10,7 @@ AskDelivery               has an `async def run`
 CountShelves              looks whether it is to abort, and does
 WatchAuction              is async, and aborted where it waits
 ArrangeWindow             takes too long, and is killed with its process
-SweepBaskets              needs no columns, so it is a proxy without a table
+SweepBaskets              needs no columns, so it is a proxy without a table; recurs each night
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from django.core.mail import send_mail
 from django.db import models
 from django.utils import timezone
 
-from operator_app import Policy
+from operator_app import Policy, Recurring
 from operator_app.models import Operation
 
 from ..partners import WHOLESALERS, PartnerDown, ask
@@ -272,6 +272,7 @@ class SweepBaskets(Operation):
     """Throw away baskets that nobody paid within 90 days."""
 
     policy = Policy(queue="chores", priority=-10)
+    recurrences = [Recurring("0 4 * * *", time_zone="Europe/Berlin", name="sweep the shop")]
 
     class Meta:
         proxy = True

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from operator_app.doctor import LONG, examine
-from operator_app.management import arguments, diagnosis
+from operator_app.management import arguments, diagnosis, pausing, recurrences
 from operator_app.management.show import STACK_WITHIN, asked_for_stack, show
 from operator_app.models import Operation
 
@@ -40,7 +40,11 @@ class Command(BaseCommand):
             metavar="S",
             help=f"seconds after which a transaction is open for long (default: {LONG:g})",
         )
-        for verb in (one, doctor):
+        recurring = verbs.add_parser("recurrences", help="show when operations are made")
+        pause = verbs.add_parser("pause", help="let work wait: it stays due and is not begun")
+        resume = verbs.add_parser("resume", help="end a pause")
+        pausing.add_arguments(pause, resume)
+        for verb in (one, doctor, recurring, pause, resume):
             # Without a default, which would take the place of what was said before the verb.
             _add_database(verb, argparse.SUPPRESS)
 
@@ -52,6 +56,12 @@ class Command(BaseCommand):
         try:
             if options["verb"] == "doctor":
                 self._doctor(options["database"], options["older_than"], json=options["json"])
+            elif options["verb"] == "pause":
+                pausing.pause(options["database"], options, self.stdout)
+            elif options["verb"] == "resume":
+                pausing.resume(options["database"], options, self.stdout)
+            elif options["verb"] == "recurrences":
+                recurrences.as_text(options["database"], self.stdout)
             else:
                 self._show(options["id"], options["database"], stack=options["stack"])
         except Error as error:

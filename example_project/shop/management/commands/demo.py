@@ -56,6 +56,8 @@ class Demo:
         database.fill()
         steps = scenario.schedule()
         self.console.print(f"  {len(steps)} operations scheduled, none has run.")
+        self.often = scenario.recur()
+        self.console.print(f"  {self.often.words} the shop is to be swept, {scenario.OFTEN} times.")
         for news in scenario.meanwhile():
             self.console.print(f"  {news}")
         self.heading("Running: manage.py operator")
@@ -73,7 +75,7 @@ class Demo:
         ):
             deadline = time.monotonic() + DEADLINE
             called_off = ""
-            while not watch.all_ended(steps):
+            while not (watch.all_ended(steps) and scenario.is_swept(self.often)):
                 board.show(watch.glimpses(steps))
                 if not called_off and (called_off := scenario.call_off()):
                     board.console.print(f"  {called_off}", soft_wrap=True)

@@ -1,0 +1,64 @@
+"""The pages of pauses."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from operator_app import clock
+from operator_app.admin import display
+from operator_app.admin.display import AnyModelAdmin
+from operator_app.admin.kind_choice import offer_kinds
+from operator_app.models import Pause
+
+
+class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Offers the kinds that are installed."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        offer_kinds(self)
+
+
+@admin.register(Pause)
+class PauseAdmin(AnyModelAdmin):
+    """What is not begun for now: add a pause to let it wait, delete it to let it go on."""
+
+    form = PauseForm
+    list_display = ["what", "until_when", "reason", "paused_by", "since"]
+    fields = ["queue", "kind", "until", "reason"]
+    ordering = ["pk"]
+    sortable_by: ClassVar[list[str]] = []
+
+    class Media:
+        css: ClassVar = {"all": [display.MEDIA]}
+
+    @admin.display(description=_("what"))
+    def what(self, pause: Pause) -> str:
+        """What is paused."""
+        return pause.what
+
+    @admin.display(description=_("until"))
+    def until_when(self, pause: Pause) -> SafeString | str:
+        """When it ends by itself."""
+        if pause.until is None:
+            return gettext("it is deleted")
+        now = clock.now(pause._state.db or "default")
+        shown = display.moment(pause.until, now)
+        return shown if pause.is_active(now) and shown else gettext("over")
+
+    @admin.display(description=_("since"))
+    def since(self, pause: Pause) -> SafeString | None:
+        """Since when."""
+        return display.moment(pause.created_at, clock.now(pause._state.db or "default"))
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write it, and who wants it."""
+        obj.paused_by = str(request.user)
+        super().save_model(request, obj, form, change)
