@@ -247,17 +247,29 @@ class Operator:
     def _end(self, left_behind: bool) -> None:
         self._runners.close()
         self._calls.stop()
-        try:
-            with watching(self._database):
-                freshen()
-                self._heartbeat.stop()
-        except Error as error:
-            log.logger.warning("This operator's row could not be deleted: %s", str(error).strip())
+        self._unregister()
         if left_behind:
             log.logger.warning("Operator left: the grace is over, what still ran was released.")
         else:
             log.logger.info("Operator left.", extra={"action": "left"})
         reset()
+
+    def _unregister(self) -> None:
+        """End the heartbeat and delete this operator's row; on a second connection, should the
+        server have dropped the first one just now.
+        """
+        for left in (1, 0):
+            try:
+                with watching(self._database):
+                    freshen()
+                    self._heartbeat.stop()
+                break
+            except Error as error:
+                reset()
+                if not left:
+                    log.logger.warning(
+                        "This operator's row could not be deleted: %s", str(error).strip()
+                    )
 
     def _tick(self, *duties: Callable[[], float]) -> float:
         """Do the duties once; return the shortest of their delays.

@@ -14,6 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from operator_app.cron import ALIASES, Cron, parse
+from tests.once import once
+
+pytestmark = once
 
 UTC: Final = timezone.utc
 BERLIN: Final = ZoneInfo("Europe/Berlin")

@@ -414,8 +414,28 @@ class TestLeaving:
         with monkeypatch.context() as patch:
             patch.setattr(OperatorProcess, "delete", fail)
             assert operator(once=True).run() == 0
-        assert "row could not be deleted: away" in caplog.text
+        assert caplog.text.count("row could not be deleted: away") == 1
         assert engine_threads() == []
+
+    def test_a_session_that_was_dropped_just_now(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The row is deleted through another one."""
+        real, tried = OperatorProcess.delete, []
+
+        def delete(self: OperatorProcess) -> object:
+            tried.append(self.pk)
+            if len(tried) == 1:
+                raise OperationalError("the connection was closed")
+            return real(self)
+
+        monkeypatch.setattr(OperatorProcess, "delete", delete)
+        assert operator(once=True).run() == 0
+        assert len(tried) == 2 and not OperatorProcess.objects.exists()
+        assert "could not be deleted" not in caplog.text
 
 
 class TestOutages:

@@ -12,6 +12,9 @@ import pytest
 from operator_app import Recurring
 from operator_app.cron import parse
 from operator_app.recurring import MOST, Rhythm, decide_due, spread, zone_of
+from tests.once import once
+
+pytestmark = once
 
 UTC: Final = timezone.utc
 HOUR = timedelta(hours=1)
