@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib.contenttypes.models import ContentType
 
 from operator_app.models import kinds
 
 
-def offer_kinds(form: Any) -> None:
-    """Let the field `kind` of a form, if it has one, offer the kinds that are installed, by their
-    labels. One query for the choices.
+class KindForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Offers, for the field `kind`, the kinds that are installed, by their labels. One query for
+    the choices.
     """
-    field = form.fields.get("kind")
-    if field is not None:
-        known = kinds.known_kinds("default")
-        field.queryset = ContentType.objects.filter(pk__in=known).order_by("app_label", "model")
-        field.label_from_instance = lambda kind: known[kind.pk]._meta.label
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Not there for those who may only look.
+        field: Any = self.fields.get("kind")
+        if field is not None:
+            known = kinds.known_kinds("default")
+            rows = ContentType.objects.filter(pk__in=known)
+            field.queryset = rows.order_by("app_label", "model")
+            field.label_from_instance = lambda kind: known[kind.pk]._meta.label

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -14,23 +13,15 @@ from django.utils.translation import gettext_lazy as _
 from operator_app import clock
 from operator_app.admin import display
 from operator_app.admin.display import AnyModelAdmin
-from operator_app.admin.kind_choice import offer_kinds
+from operator_app.admin.kind_choice import KindForm
 from operator_app.models import Pause
-
-
-class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Offers the kinds that are installed."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        offer_kinds(self)
 
 
 @admin.register(Pause)
 class PauseAdmin(AnyModelAdmin):
     """What is not begun for now: add a pause to let it wait, delete it to let it go on."""
 
-    form = PauseForm
+    form = KindForm
     list_display = ["what", "until_when", "reason", "paused_by", "since"]
     fields = ["queue", "kind", "until", "reason"]
     ordering = ["pk"]

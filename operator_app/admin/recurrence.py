@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
@@ -18,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from operator_app import clock
 from operator_app.admin import display
 from operator_app.admin.display import AnyModelAdmin
-from operator_app.admin.kind_choice import offer_kinds
+from operator_app.admin.kind_choice import KindForm
 from operator_app.exceptions import OperationExists
 from operator_app.models import Operation, Recurrence, RecurrenceSlot
 from operator_app.models.recurrence import GONE, as_sentences
@@ -29,19 +28,11 @@ FROM_CODE: Final = ("enabled",)
 """What people may change of a recurrence that the code declares."""
 
 
-class RecurrenceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Offers the kinds that are installed."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        offer_kinds(self)
-
-
 @admin.register(Recurrence)
 class RecurrenceAdmin(AnyModelAdmin):
     """When operations are made, again and again: add, edit, disable, run now."""
 
-    form = RecurrenceForm
+    form = KindForm
     list_display = [
         "name",
         "kind_name",

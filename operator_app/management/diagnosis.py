@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from django.core.management.base import OutputWrapper
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from operator_app.doctor import Finding
-from operator_app.management.show import WIDE
+from operator_app.management.console import console_of
 
 STYLES: Final = {"problem": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -24,9 +23,7 @@ def is_healthy(findings: Sequence[Finding]) -> bool:
 
 def as_text(findings: Sequence[Finding], out: OutputWrapper) -> None:
     """Write them for people, each with what to do, and at the end how many there are."""
-    # Where there is no terminal nothing is cut to the width of one.
-    width = None if out.isatty() else WIDE
-    console = Console(file=out, width=width, highlight=False)  # type: ignore[arg-type]
+    console = console_of(out)
     for finding in findings:
         # As Text, since brackets in somebody's statement are no markup.
         console.print(Text(f"{finding.severity} {finding.id}", style=STYLES[finding.severity]))

@@ -7,13 +7,11 @@ from typing import Final
 
 from django.core.management.base import OutputWrapper
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from operator_app.management.console import console_of
 from operator_app.models import Recurrence
 
-WIDE: Final = 10_000
-"""Characters of a line in a file or pipe."""
 TIMES: Final = 5
 """How many of the next times are shown."""
 
@@ -22,8 +20,7 @@ def as_text(database: str, out: OutputWrapper) -> None:
     """Write all recurrences: when they make operations, in words, and the next five times. One
     query.
     """
-    width = None if out.isatty() else WIDE
-    console = Console(file=out, width=width, highlight=False)  # type: ignore[arg-type]
+    console = console_of(out)
     rows = Recurrence.objects.using(database).select_related("kind").order_by("name")
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("name", "kind", "when", "time zone", "next times", "enabled"):

@@ -10,9 +10,9 @@ from typing import Any, Final
 from django.core.management.base import OutputWrapper
 from django.utils import timezone
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from operator_app.management.console import console_of
 from operator_app.models import Operation, OperationJob
 from operator_app.models.guards import engine_names
 
@@ -20,17 +20,13 @@ STACK_WITHIN: Final = 5.0
 """Seconds to wait for an operator to tell where an operation is."""
 LOOK: Final = 0.1
 """Seconds between two looks for its answer."""
-WIDE: Final = 10_000
-"""Characters of a line in a file or pipe."""
 JOBS_SHOWN: Final = 20
 """How many attempts are shown, the latest ones."""
 
 
 def show(operation: Operation, out: OutputWrapper) -> None:
     """Write an operation, why it is where it is, and its attempts. Ten queries at most."""
-    # Where there is no terminal nothing is cut to the width of one.
-    width = None if out.isatty() else WIDE
-    console = Console(file=out, width=width, highlight=False)  # type: ignore[arg-type]
+    console = console_of(out)
     console.print(f"{operation}: {operation.state}", style="bold")
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in _facts(operation):

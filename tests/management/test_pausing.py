@@ -67,12 +67,13 @@ def test_what_is_refused(arguments: list[str], problem: str) -> None:
 def test_recurrences() -> None:
     assert run("recurrences").startswith("There are no recurrences.")
     values = {"kind": kinds.content_type(Note, "default"), "time_zone": "Europe/Berlin"}
-    Recurrence.objects.create(name="nightly", expression="30 2 * * *", **values)
+    Recurrence.objects.create(name="nightly [/x]", expression="30 2 * * *", **values)
     Recurrence.objects.create(name="over", expression="@daily", end_at=clock.now(), **values)
     Recurrence.objects.create(name="off", expression="@hourly", **values)
     Recurrence.objects.filter(name="off").disable("a holiday")
     said = run("recurrences")
     nightly, off, over = [line for line in said.splitlines() if "kinds.Note" in line]
-    assert "At 02:30 (30 2 * * *)" in nightly and nightly.count("02:30,") >= 3
+    assert "nightly [/x]" in nightly and "At 02:30 (30 2 * * *)" in nightly
+    assert nightly.count("02:30,") >= 3
     assert "no a holiday" in off and " - " in off
     assert over.rstrip().endswith("over")
