@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils import timezone as timezone_of_django
 
 MEASURED_FOR: Final = 60.0
 """Seconds after which a measurement is too old to be carried on."""
@@ -128,6 +129,11 @@ def from_epoch(seconds: float) -> datetime:
     if settings.USE_TZ:
         return datetime.fromtimestamp(seconds, tz=timezone.utc)
     return datetime.fromtimestamp(seconds)  # noqa: DTZ006  (what USE_TZ=False means)
+
+
+def local(moment: datetime) -> datetime:
+    """Return a moment from the database as a clock on the wall shows it where the project is."""
+    return timezone_of_django.localtime(moment) if moment.tzinfo is not None else moment
 
 
 @lru_cache

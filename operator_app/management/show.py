@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
-from django.utils import timezone
 from rich import box
 from rich.table import Table
 
+from operator_app import clock
 from operator_app.management.console import console_of
 from operator_app.models import Operation, OperationJob
 from operator_app.models.guards import engine_names
@@ -101,5 +101,4 @@ def _attempts(jobs: list[OperationJob]) -> Table:
 
 
 def _moment(moment: datetime) -> str:
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return f"{local:%Y-%m-%d %H:%M:%S}"
+    return f"{clock.local(moment):%Y-%m-%d %H:%M:%S}"

@@ -9,7 +9,6 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
@@ -189,7 +188,7 @@ class Pause(models.Model):
     @property
     def sentence(self) -> str:
         """What is paused, until when, and why, for people; without a full stop."""
-        until = "" if self.until is None else f" until {_local(self.until):%Y-%m-%d %H:%M:%S}"
+        until = "" if self.until is None else f" until {clock.local(self.until):%Y-%m-%d %H:%M:%S}"
         by = f" by {self.paused_by}" if self.paused_by else ""
         why = f" ({self.reason})" if self.reason else ""
         what = self.what if self.kind_id is not None else self.what[0].upper() + self.what[1:]
@@ -211,7 +210,3 @@ def _kind(model: type[Operation], alias: str) -> ContentType:
     if not issubclass(model, kinds.base()) or model is kinds.base():
         raise TypeError(f"{model.__name__} is no kind of operations.")
     return kinds.content_type(model, alias)
-
-
-def _local(moment: datetime) -> datetime:
-    return timezone.localtime(moment) if timezone.is_aware(moment) else moment

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from operator_app import clock
 from operator_app.models.process import OperatorProcess
@@ -120,7 +119,7 @@ def _time_of(moment: datetime, now: datetime) -> str:
     """Return a moment as a clock on the wall shows it, where the project's time zone is; with its
     date if that is long ago.
     """
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    local = clock.local(moment)
     is_recent = abs(now - moment) < timedelta(hours=12)
     return f"{local:%H:%M:%S}" if is_recent else f"{local:%Y-%m-%d %H:%M:%S}"
 
