@@ -51,11 +51,12 @@ def explain(operation: Operation) -> list[Reason]:
 
 def _scheduled(row: Operation, now: datetime) -> Iterator[Reason]:
     yield Reason("scheduled", f"It starts {_until(row.should_run_at, now)}.")
-    yield from _obstacles(row, now)
+    yield from _obstacles(row, now, _living(row, now))
 
 
 def _due(row: Operation, now: datetime) -> Iterator[Reason]:
-    obstacles = list(_obstacles(row, now))
+    living = _living(row, now)
+    obstacles = list(_obstacles(row, now, living))
     yield from obstacles
     since = _since(row.should_run_at, now)
     if row.crashes:
@@ -65,12 +66,17 @@ def _due(row: Operation, now: datetime) -> Iterator[Reason]:
             "such operations run one at a time.",
         )
     if not obstacles:
-        busy = _busy(row, now)
+        busy = _busy(row, now, living)
         yield busy or Reason("due", f"It has been due for {since} and can be claimed any moment.")
 
 
-def _obstacles(row: Operation, now: datetime) -> Iterator[Reason]:
-    """Yield what keeps it from being claimed when it is due. Two queries."""
+def _living(row: Operation, now: datetime) -> list[OperatorProcess]:
+    """Return the operators that live and claim. One query."""
+    return list(OperatorProcess.objects.using(row._alias).alive(now).filter(draining=False))
+
+
+def _obstacles(row: Operation, now: datetime, living: list[OperatorProcess]) -> Iterator[Reason]:
+    """Yield what keeps it from being claimed when it is due. One query."""
     alias = row._alias
     for pause in Pause.objects.using(alias).active(now).order_by("pk"):
         if pause.covers(row.queue, row.kind_id):
@@ -78,7 +84,6 @@ def _obstacles(row: Operation, now: datetime) -> Iterator[Reason]:
     if kinds.model_of(row.kind_id, alias) is None:
         label = kinds.label_of(row.kind_id, alias)
         yield Reason("kind_gone", f"Its class, {label}, is not known to this process.")
-    living = list(OperatorProcess.objects.using(alias).alive(now).filter(draining=False))
     if not living:
         yield Reason("no_operator", "No operator lives: start one with manage.py operator.")
         return
@@ -98,14 +103,12 @@ def _obstacles(row: Operation, now: datetime) -> Iterator[Reason]:
         )
 
 
-def _busy(row: Operation, now: datetime) -> Reason | None:
-    """Return that those who could run it have as much as they can; None if one has room. Two
-    queries.
+def _busy(row: Operation, now: datetime, living: list[OperatorProcess]) -> Reason | None:
+    """Return that those who could run it have as much as they can; None if one has room. One
+    query.
     """
-    alias = row._alias
-    living = OperatorProcess.objects.using(alias).alive(now).filter(draining=False)
     able = [each for each in living if each.serves(row.queue) and each.knows(row.kind_id)]
-    held = kinds.operations(alias).started().filter(operator__in=[each.pk for each in able])
+    held = kinds.operations(row._alias).started().filter(operator__in=[each.pk for each in able])
     counts = dict(held.order_by().values_list("operator").annotate(Count("pk")))
     if any(counts.get(each.pk, 0) < each.capacity for each in able):
         return None

@@ -386,7 +386,7 @@ class Operation(EngineColumns):
 
     def explain(self) -> list[Reason]:
         """Return why the operation is not running now, or how it goes or ended, the first reason
-        first, each with a `code` and a `sentence`. As it stands in the database; up to six
+        first, each with a `code` and a `sentence`. As it stands in the database; up to five
         queries.
         """
         from operator_app.models import explanation
