@@ -26,6 +26,9 @@ START = 60.0
 """Seconds that a worker may take until its first job begins."""
 LOOK = 0.005
 """Seconds between two looks at the marks, or at whether all is recorded."""
+SETTLING = 8.0
+"""Seconds after the first job in which a worker may still do what belongs to its start. It is more
+than one that PostgreSQL's backends take to report their counts."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def idle(trial: Trial, budget: Budget) -> dict[str, float | None]:
     trial.client.ask("clear")
     with trial.workers() as running:
         warm_up(trial, running)
-        time.sleep(3)  # PostgreSQL's backends report their counts once a second
+        time.sleep(SETTLING)
         queries, usage, start = trial.place.queries(), running.usage(), time.monotonic()
         time.sleep(budget.idle)
         later, after = trial.place.queries(), running.usage()
