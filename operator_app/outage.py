@@ -1,7 +1,12 @@
-"""While the database is away: said once, asked again after growing pauses."""
+"""While the database is away: said once, asked again after growing pauses.
+
+That a session was ended is no outage if the next one can be had: servers and what stands before
+them end sessions for idleness, for age, or because somebody has told them to.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import Final
@@ -9,10 +14,14 @@ from typing import Final
 from django.db import Error
 
 from operator_app import log
+from operator_app.models.transactions import is_end_of_session
 
 DELAYS: Final = (0.5, 30.0)
 """The first and the longest wait, in seconds, between two tries. Each is cut by up to a half at
 random, so that operators do not all come back at once."""
+
+FORGIVEN_AGAIN: Final = 10.0
+"""Seconds after the end of a session in which another one is taken for an outage."""
 
 
 class Outage:
@@ -21,6 +30,7 @@ class Outage:
     def __init__(self) -> None:
         self._delay = 0.0
         self._until = 0.0
+        self._forgiven_at = -math.inf
 
     @property
     def is_on(self) -> bool:
@@ -33,7 +43,16 @@ class Outage:
         return max(0.0, self._until - time.monotonic()) if self.is_on else 0.0
 
     def met(self, error: Error) -> float:
-        """Note an error of the database; return the seconds to wait. The first one is logged."""
+        """Note an error of the database; return the seconds to wait. The first one is logged. That
+        a session was ended is no outage yet: there is nothing to wait for before the next one.
+        """
+        if self._is_forgiven(error):
+            log.logger.info(
+                "The database has ended a session (%s). Another one is opened.",
+                str(error).strip(),
+                extra={"action": "session_ended"},
+            )
+            return 0.0
         first, longest = DELAYS
         if not self.is_on:
             log.logger.error(
@@ -55,3 +74,10 @@ class Outage:
     def try_now(self) -> None:
         """Let the next try be due."""
         self._until = 0.0
+
+    def _is_forgiven(self, error: Error) -> bool:
+        now = time.monotonic()
+        if self.is_on or now - self._forgiven_at < FORGIVEN_AGAIN or not is_end_of_session(error):
+            return False
+        self._forgiven_at = now
+        return True

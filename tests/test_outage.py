@@ -10,7 +10,21 @@ from django.db import OperationalError
 from operator_app import outage as module
 from operator_app.outage import Outage
 
-GONE = OperationalError("server closed the connection unexpectedly\n")
+GONE = OperationalError("the disk is full\n")
+
+
+class OfDriver(Exception):
+    """What psycopg raises."""
+
+    def __init__(self, sqlstate: str | None) -> None:
+        super().__init__("gone")
+        self.sqlstate = sqlstate
+
+
+def of_postgresql(sqlstate: str | None) -> OperationalError:
+    error = OperationalError("gone")
+    error.__cause__ = OfDriver(sqlstate)
+    return error
 
 
 @pytest.fixture
@@ -56,7 +70,7 @@ def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         outage.over()
         outage.over()
     assert actions(caplog) == ["database_away", "database_back"]
-    assert "(server closed the connection unexpectedly)" in caplog.records[0].getMessage()
+    assert "(the disk is full)" in caplog.records[0].getMessage()
 
 
 def test_until_the_next_try(moment: list[float]) -> None:
@@ -71,3 +85,39 @@ def test_until_the_next_try(moment: list[float]) -> None:
     outage.met(GONE)
     outage.try_now()
     assert (outage.is_on, outage.left) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        of_postgresql("57P01"),  # admin_shutdown
+        of_postgresql("57P05"),  # idle_session_timeout
+        of_postgresql("08006"),  # connection_failure
+        of_postgresql(None),  # found out by the driver
+        OperationalError(2006, "Server has gone away"),
+        OperationalError(4031, "The client was disconnected because of inactivity"),
+    ],
+)
+def test_the_end_of_a_session_is_no_outage(
+    error: OperationalError, moment: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next one is opened at once, and it is no error; unless that fails, too, or ends soon."""
+    outage = Outage()
+    with caplog.at_level(logging.INFO, "operator_app"):
+        assert outage.met(error) == 0.0 and not outage.is_on
+        outage.over()
+        moment[0] += 11
+        assert outage.met(error) == 0.0
+        assert outage.met(error) == 0.5 and outage.is_on
+        outage.over()
+        assert outage.met(error) == 0.5
+    expected = ["session_ended"] * 2 + ["database_away", "database_back", "database_away"]
+    assert actions(caplog) == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [of_postgresql("53100"), OperationalError("database is locked"), OperationalError(1205, "")],
+)
+def test_another_error_is_an_outage(error: OperationalError, moment: list[float]) -> None:
+    assert Outage().met(error) == 0.5

@@ -20,6 +20,9 @@ ModelT = TypeVar("ModelT", bound=Model)
 TRIES: Final = 5
 _RETRIED_SQLSTATES: Final = {"40P01", "40001"}
 _RETRIED_MYSQL_ERRORS: Final = {1020, 1205, 1213}
+_ENDED_SESSION: Final = ("08", "57P")
+"""How the SQLSTATEs begin that say that the server has ended a session, or does not begin one."""
+_ENDED_SESSION_MYSQL: Final = {1927, 2006, 2013, 2055, 4031}
 _READ_ONLY: Final = "25006"
 """The SQLSTATE of a write on a PostgreSQL that is a standby, or has become one."""
 
@@ -75,7 +78,8 @@ def in_statement(alias: str, work: Callable[[], T]) -> T:
         except OperationalError as error:
             if not left or not lost_to_another(error):
                 raise
-            time.sleep(random.uniform(0.005, 0.05))
+            # Longer each time, so that many who are at it come one after the other at last.
+            time.sleep(random.uniform(0.1, 1.0) * 0.05 * 2 ** (TRIES - 1 - left))
     raise AssertionError("unreachable: the last round returns or raises")
 
 
@@ -145,6 +149,15 @@ def lost_to_another(error: BaseException) -> bool:
     if getattr(cause, "sqlstate", None) in _RETRIED_SQLSTATES:
         return True
     return bool(error.args) and error.args[0] in _RETRIED_MYSQL_ERRORS
+
+
+def is_end_of_session(error: BaseException) -> bool:
+    """Whether an error says that this session is over: a new one may be had at once."""
+    cause: Any = error.__cause__
+    if hasattr(cause, "sqlstate"):
+        # The driver itself, which finds the other end gone, has no state.
+        return cause.sqlstate is None or cause.sqlstate.startswith(_ENDED_SESSION)
+    return bool(error.args) and error.args[0] in _ENDED_SESSION_MYSQL
 
 
 def is_away(error: BaseException) -> bool:
