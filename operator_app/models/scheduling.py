@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, connections, router, transaction
 from django.db.models import Model
 
 from operator_app import clock
@@ -16,6 +17,7 @@ from operator_app.models import announcements, arguments, guards, kinds, uniquen
 from operator_app.models.bulk import insert_rows
 from operator_app.models.lanes import as_word
 from operator_app.models.tag import TAG_LENGTH, OperationTag
+from operator_app.models.transactions import in_transaction
 from operator_app.validation import check_priority, check_queue
 
 if TYPE_CHECKING:
@@ -131,12 +133,20 @@ def schedule_many(
             _as_new(members)
             raise
 
-    try:
-        with transaction.atomic(using=alias), _announcing_first(operations, alias):
+    tries = count()
+    is_nested = connections[alias].in_atomic_block
+
+    def work() -> list[OperationT]:
+        if next(tries):
+            _as_new(operations)  # A lost deadlock has undone what was inserted.
+        with _announcing_first(operations, alias):
             if if_exists == "raise":
                 _insert_all(operations, alias)
                 return operations
-            return uniqueness.save_many(operations, if_exists, alias, insert)
+            return uniqueness.save_many(operations, if_exists, alias, insert, is_nested=is_nested)
+
+    try:
+        return uniqueness.until_settled(lambda: in_transaction(alias, work))
     except BaseException:
         _as_new(operations)
         raise

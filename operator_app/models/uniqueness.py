@@ -17,11 +17,12 @@ from django.db import IntegrityError, router
 from operator_app.exceptions import OperationExists
 from operator_app.models import states
 from operator_app.models.kinds import operations
-from operator_app.models.transactions import in_statement, in_transaction
+from operator_app.models.transactions import in_statement, in_transaction, lock_in_order
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
 
+T = TypeVar("T")
 OperationT = TypeVar("OperationT", bound="Operation")
 
 Key: TypeAlias = tuple[int, str]
@@ -35,6 +36,12 @@ TRIES: Final = 50
 
 MANY: Final = 1_000
 """How many keys are looked for with one query."""
+
+
+class Overtaken(Exception):
+    """Somebody else was faster with a key. What the refused INSERT has locked is better given back,
+    with the whole transaction: on MySQL and MariaDB two who hold it both wait for the other.
+    """
 
 
 def check_way(if_exists: object) -> None:
@@ -75,12 +82,14 @@ def save_many(
     if_exists: str,
     alias: str,
     insert: Callable[[Sequence[OperationT]], None],
+    *,
+    is_nested: bool = True,
 ) -> list[OperationT]:
     """Insert prepared operations together, but for those whose key is taken; return for each one
     the operation that is there now. Call it inside a transaction.
 
-    One SELECT for each kind and thousand keys, and the verb's own for each key that is taken; all
-    of it again if somebody else was faster with one.
+    One SELECT for each kind and thousand keys, one that locks those that may be changed, and the
+    verb's own for each key that is taken; all of it again if somebody else was faster with one.
 
     Args:
         wanted: new and prepared.
@@ -88,15 +97,21 @@ def save_many(
             inserted; with "reschedule" at the time of the last, with "replace" the last itself.
         alias: the database.
         insert: inserts some of them, in a savepoint.
+        is_nested: whether the transaction is the caller's, and has more in it.
 
     Raises:
         OperationExists: as `save_unique()`.
+        Overtaken: if somebody else was faster, and the transaction can be begun anew.
     """
-    chosen = _without_doubles(wanted, if_exists)
+    # Everybody in one order: who goes the other way round meets others in deadlocks.
+    chosen = dict(sorted(_without_doubles(wanted, if_exists).items()))
     settled: dict[Key, OperationT] = {}
     for left in range(TRIES - 1, -1, -1):
         open_ones = {key: each for key, each in chosen.items() if key not in settled}
-        for key, holder in _holders(open_ones, alias).items():
+        holders = _holders(open_ones, alias)
+        if if_exists != "return":
+            lock_in_order(operations(alias).filter(pk__in=[each.pk for each in holders.values()]))
+        for key, holder in sorted(holders.items()):
             kept = give_way(holder, open_ones[key], if_exists, alias)
             if kept is not None:
                 settled[key] = kept
@@ -104,7 +119,9 @@ def save_many(
         rest = [each for key, each in chosen.items() if key not in settled]
         try:
             insert([*keyless, *rest])
-        except OperationExists:
+        except OperationExists as error:
+            if not is_nested:
+                raise Overtaken from error
             _let_others()
             continue
         except IntegrityError:
@@ -199,6 +216,20 @@ def _holders(chosen: dict[Key, Any], alias: str) -> dict[Key, Operation]:
             rows = operations(alias).filter(kind_id=kind_id, active_key__in=some)
             found |= {_key(row): row for row in rows}
     return found
+
+
+def until_settled(work: Callable[[], T]) -> T:
+    """Return `work()`, which is a transaction; again as long as it is overtaken.
+
+    Raises:
+        OperationExists: if that has happened too often.
+    """
+    for _ in range(TRIES):
+        try:
+            return work()
+        except Overtaken:
+            _let_others()
+    raise _restless()
 
 
 def _let_others() -> None:

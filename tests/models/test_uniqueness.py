@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from operator_app import Policy, clock
 from operator_app.exceptions import OperationExists
@@ -313,6 +313,42 @@ class TestAtOnce:
         assert active.pk in seen
         if if_exists != "replace":
             assert seen == {active.pk}
+
+    @pytest.mark.parametrize("if_exists", ["return", "reschedule", "replace"])
+    def test_the_same_keys_in_different_orders(self, if_exists: Any) -> None:
+        """Who loses a deadlock tries again, and nobody hears of it."""
+        keys = [*"abcdefgh"]
+        barrier = threading.Barrier(4)
+
+        def schedule(turn: int) -> int:
+            barrier.wait(30)
+            for _ in range(5):
+                mine = [*keys[turn:], *keys[:turn]][:: 1 if turn % 2 else -1]
+                given = TestScheduleMany.notes(*mine)
+                Note.schedule_many(given, if_exists=if_exists)
+            return turn
+
+        threads = [Thread(lambda turn=turn: schedule(turn)) for turn in range(4)]  # type: ignore[misc]
+        assert [thread.result(90) for thread in threads] == [0, 1, 2, 3]
+        active = Note.objects.pending().values_list("unique_key", flat=True)
+        assert sorted(active) == keys
+
+    def test_one_who_has_lost_a_deadlock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was half done is done anew, with new rows."""
+        from operator_app.models import scheduling
+
+        real, lost = scheduling.insert_rows, []
+
+        def insert(kind: Any, members: Any, alias: str) -> None:
+            real(kind, members, alias)
+            if not lost:
+                lost.append([each.pk for each in members])
+                raise OperationalError(1213, "Deadlock found")
+
+        monkeypatch.setattr(scheduling, "insert_rows", insert)
+        given = TestScheduleMany.notes("a", "b")
+        assert Note.schedule_many(given) == given
+        assert lost and set(Note.objects.values_list("pk", flat=True)) == {e.pk for e in given}
 
     def test_a_key_whose_transaction_is_rolled_back(self) -> None:
         """Whoever has waited for it gets it."""
