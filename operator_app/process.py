@@ -188,10 +188,12 @@ class Operator:
         while not self._signals:
             # Before looking for work, so that a call during the look is not lost.
             called = self._wakeup.clear() or called
-            self._calls.clear()
             if called or self.once:
                 self._look.at_once()
                 self._recur.at_once(pause=1.0)
+            if self._look.is_due:
+                # Only then: what is taken as seen here is found by that look, or by none.
+                self._calls.clear()
             delay = self._tick(*duties)
             if self.once and self._dispatch.found_nothing and self._idle:
                 break

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from django.db import OperationalError, ProgrammingError, connection
 
-from operator_app.duties import Dispatch, Record
+from operator_app.duties import Dispatch, Record, Recount
 from operator_app.models import Operation, OperationJob, OperatorProcess, specific
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.outcomes import Finished
 from operator_app.process import Operator
 from operator_app.runners import threads as threads_module
+from operator_app.wakeups import Calls
 from tests.kinds.models import Hooked, Inline, Scripted
 from tests.process.support import other_sessions
 from tests.processes import poll
@@ -436,6 +437,40 @@ class TestLeaving:
         assert operator(once=True).run() == 0
         assert len(tried) == 2 and not OperatorProcess.objects.exists()
         assert "could not be deleted" not in caplog.text
+
+
+def test_news_is_taken_as_seen_only_where_a_look_follows(
+    operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """However often the loop goes round for another reason: what was scheduled in between would
+    wait for the next poll.
+    """
+    settings.OPERATOR = settings.OPERATOR | {"POLL_INTERVAL": 30}
+    happened: list[str] = []
+    look, recount = Dispatch.run, Recount.run
+
+    def clear(self: Calls) -> None:
+        happened.append("news seen")
+
+    def noted(self: Dispatch) -> float:
+        happened.append("look")
+        return look(self)
+
+    def often(self: Recount) -> float:
+        recount(self)
+        happened.append("recount")
+        return 0.01
+
+    monkeypatch.setattr(Calls, "clear", clear)
+    monkeypatch.setattr(Dispatch, "run", noted)
+    monkeypatch.setattr(Recount, "run", often)
+    running = operator()
+    watcher = when(lambda: happened.count("recount") > 20, running.stop)
+    running.run()
+    watcher.join()
+    told = [each for each in happened if each != "recount"]
+    assert told.count("news seen") == told.count("look") > 0
+    assert told == ["news seen", "look"] * (len(told) // 2)
 
 
 class TestOutages:

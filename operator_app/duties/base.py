@@ -29,6 +29,11 @@ class NowAndThen(Duty):
         """Let the duty be done the next time, or so many seconds after it was done last."""
         self._due_at = min(self._due_at, self._done_at + pause)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `run()` would do the chore now."""
+        return self._due_at <= time.monotonic()
+
     def run(self) -> float:
         """Do the chore if its time has come; return the seconds that are left."""
         left = self._due_at - time.monotonic()
