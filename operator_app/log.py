@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
+
 if TYPE_CHECKING:
     from operator_app.models import OperationJob
 
@@ -41,6 +43,15 @@ def transition(action: str, job: OperationJob, *, error: BaseException | None = 
         exc_info=error,
         extra=facts(action, job),
     )
+
+
+def once_committed(alias: str, level: int, message: str, *arguments: object, **facts: str) -> None:
+    """Log a line after the commit, if there is one, with these facts as `extra`. No queries."""
+
+    def say() -> None:
+        logger.log(level, message, *arguments, extra=facts)
+
+    connections[alias].on_commit(say, robust=True)
 
 
 def facts(action: str, job: OperationJob) -> dict[str, Any]:

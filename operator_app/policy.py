@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from operator_app import conf
 from operator_app.backoff import Backoff, BackoffLike, as_backoff
+from operator_app.breaker import CircuitBreaker
 from operator_app.validation import (
     UNSET,
     Unset,
@@ -57,6 +58,8 @@ class Policy:
             first time; later it is cancelled instead. None for no limit.
         unique: a callable `(operation) -> key` for the operations that are scheduled without a
             unique key; where it returns None there is none.
+        circuit_breaker: a `CircuitBreaker`, which lets operations of the kind wait while too many
+            of them fail; None for none.
         keep_jobs: "problems" keeps an `OperationJob` row of each attempt that did not simply
             finish, "all" keeps one of each attempt.
 
@@ -79,6 +82,7 @@ class Policy:
     atomic: bool | Unset = UNSET
     expires_after: float | Unset | None = UNSET
     unique: Callable[[Any], str | None] | Unset | None = UNSET
+    circuit_breaker: CircuitBreaker | Unset | None = UNSET
     keep_jobs: Literal["problems", "all"] | Unset = UNSET
 
     def __post_init__(self) -> None:
@@ -86,17 +90,17 @@ class Policy:
             check_queue(self.queue)
         if self.priority is not UNSET:
             check_priority(self.priority)
-        check_choice("runner", self.runner, RUNNERS)
-        check_choice("keep_jobs", self.keep_jobs, ("problems", "all"))
-        check_choice("on_stuck", self.on_stuck, ("retry", "fail", "leave"))
-        check_count("max_attempts", self.max_attempts, least=1)
-        check_count("max_crashes", self.max_crashes, least=1)
+        check_choice("Policy.runner", self.runner, RUNNERS)
+        check_choice("Policy.keep_jobs", self.keep_jobs, ("problems", "all"))
+        check_choice("Policy.on_stuck", self.on_stuck, ("retry", "fail", "leave"))
+        check_count("Policy.max_attempts", self.max_attempts, least=1)
+        check_count("Policy.max_crashes", self.max_crashes, least=1)
         if self.atomic is not UNSET and not isinstance(self.atomic, bool):
             raise TypeError(f"Policy.atomic is True or False, not {self.atomic!r}.")
-        check_seconds("timeout", self.timeout)
-        check_seconds("expires_after", self.expires_after)
+        check_seconds("Policy.timeout", self.timeout)
+        check_seconds("Policy.expires_after", self.expires_after)
         if self.max_stops is not None:
-            check_count("max_stops", self.max_stops, least=0)
+            check_count("Policy.max_stops", self.max_stops, least=0)
         if self.stop_delay is not UNSET and (not is_number(self.stop_delay) or self.stop_delay < 1):
             raise ValueError(
                 f"Policy.stop_delay must be at least 1 second, not {self.stop_delay!r}: "
@@ -106,10 +110,14 @@ class Policy:
             raise TypeError(
                 f"Policy.unique must be a callable that returns a key, not {self.unique!r}."
             )
+        if not isinstance(self.circuit_breaker, (CircuitBreaker, Unset, type(None))):
+            raise TypeError(
+                f"Policy.circuit_breaker must be a CircuitBreaker, not {self.circuit_breaker!r}."
+            )
         if self.backoff is not UNSET:
             as_backoff(self.backoff)
         for name in ("retry_on", "give_up_on"):
-            check_errors(name, getattr(self, name))
+            check_errors(f"Policy.{name}", getattr(self, name))
 
     @property
     def implied_attempts(self) -> int | Unset:
@@ -169,6 +177,7 @@ BUILT_IN: Final = Policy(
     atomic=False,
     expires_after=None,
     unique=None,
+    circuit_breaker=None,
     keep_jobs="problems",
 )
 

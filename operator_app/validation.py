@@ -48,7 +48,7 @@ def check_priority(value: object) -> int:
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is UNSET or one of `choices`."""
     if value is not UNSET and value not in choices:
-        raise ValueError(f"Policy.{name} must be one of {', '.join(choices)}, not {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
 
 
 def check_count(name: str, value: object, *, least: int) -> None:
@@ -56,7 +56,7 @@ def check_count(name: str, value: object, *, least: int) -> None:
     if value is UNSET:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"Policy.{name} must be a whole number >= {least}, not {value!r}.")
+        raise ValueError(f"{name} must be a whole number >= {least}, not {value!r}.")
 
 
 def check_seconds(name: str, value: object) -> None:
@@ -64,7 +64,7 @@ def check_seconds(name: str, value: object) -> None:
     if value is UNSET or value is None:
         return
     if not is_number(value) or value <= 0:  # type: ignore[operator]
-        raise ValueError(f"Policy.{name} must be a number of seconds above 0, not {value!r}.")
+        raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}.")
 
 
 def check_errors(name: str, value: object) -> None:
@@ -75,7 +75,7 @@ def check_errors(name: str, value: object) -> None:
         isinstance(item, type) and issubclass(item, BaseException) for item in value
     )
     if not good:
-        raise TypeError(f"Policy.{name} must be a sequence of exception types, not {value!r}.")
+        raise TypeError(f"{name} must be a sequence of exception types, not {value!r}.")
 
 
 def is_number(value: object) -> bool:

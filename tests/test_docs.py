@@ -29,9 +29,10 @@ from types import ModuleType
 import pytest
 from django.core.checks import registry
 from django.core.management import load_command_class
+from django.dispatch import Signal
 
 import operator_app
-from operator_app import Backoff, Policy, conf
+from operator_app import Backoff, CircuitBreaker, Policy, conf, signals
 from operator_app import models as operator_models
 from operator_app.models import Operation, OperationJob, OperationQuerySet
 from operator_app.policy import BUILT_IN
@@ -424,6 +425,19 @@ def test_the_reference_names_every_option_of_a_policy(field) -> None:
 @pytest.mark.parametrize("field", fields(Backoff), ids=lambda field: field.name)
 def test_the_reference_names_every_part_of_a_backoff(field) -> None:
     assert row(text("policy.md"), field.name)
+
+
+@pytest.mark.parametrize("field", fields(CircuitBreaker), ids=lambda field: field.name)
+def test_the_reference_names_every_part_of_a_circuit_breaker(field) -> None:
+    line, default = row(text("policy.md"), field.name), field.default
+    (error,) = default if isinstance(default, tuple) else (None,)
+    assert (f"`{error.__name__}`" if error else f" {default:g} ") in line
+
+
+def test_the_reference_names_every_signal() -> None:
+    page = text("signals.md")
+    names = [name for name, value in vars(signals).items() if isinstance(value, Signal)]
+    assert names and all(row(page, name) for name in names)
 
 
 def test_the_reference_names_every_setting_with_its_default() -> None:

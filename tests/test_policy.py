@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from operator_app import Backoff, Policy
+from operator_app import Backoff, CircuitBreaker, Policy
 from operator_app.models import Operation
 from operator_app.policy import BUILT_IN, project_policy, resolve
 from operator_app.validation import UNSET
@@ -56,6 +56,8 @@ GOOD: list[tuple[str, Any]] = [
     ("expires_after", None),
     ("expires_after", 3600.5),
     ("unique", None),
+    ("circuit_breaker", None),
+    ("circuit_breaker", CircuitBreaker()),
     ("unique", str),
     ("keep_jobs", "problems"),
     ("keep_jobs", "all"),
@@ -124,6 +126,8 @@ BAD: list[tuple[str, Any]] = [
     ("expires_after", float("nan")),
     ("expires_after", True),
     ("unique", "text"),
+    ("circuit_breaker", 5),
+    ("circuit_breaker", {"failures": 5}),
     ("unique", 7),
     ("keep_jobs", "none"),
     ("keep_jobs", True),

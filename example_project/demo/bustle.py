@@ -21,6 +21,7 @@ from example_project.shop.models import (
     RankUp,
     RemindBasket,
     SweepBaskets,
+    TrackParcel,
     UpdateStock,
     WatchAuction,
     WelcomeMail,
@@ -77,6 +78,12 @@ def stocktaking() -> None:
     ImportCatalogue.dispatch()
 
 
+def parcels() -> None:
+    """Somebody asks where his parcels are."""
+    for number in random.sample(range(1000, 10_000), 3):
+        TrackParcel.dispatch(number=f"P-{number}")
+
+
 def giveaway() -> None:
     """Somebody wonders what a free book earns. This one fails, until the book has a price."""
     for book in any_of(Book.objects.filter(price_cents=0)):
@@ -107,6 +114,7 @@ EVENTS: dict[Callable[[], None], int] = {
     curious_visitor: 6,
     bank_hour: 3,
     stocktaking: 1,
+    parcels: 3,
     giveaway: 1,
     quiet_hour: 1,
     idle_dream: 1,

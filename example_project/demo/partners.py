@@ -12,11 +12,12 @@ from threading import Lock, Thread
 Trouble = Callable[[int], bool]
 """Tells whether the n-th call of a partner (n from 1) goes wrong."""
 
+PLACES = ["in the depot", "on the road", "with a neighbour"]
 RATES = {"USD": "1.0873", "GBP": "0.8412", "CHF": "0.9385"}
 
 
 class Partners(ThreadingHTTPServer):
-    """A bank and some wholesalers on a free port of 127.0.0.1."""
+    """A bank, a carrier and some wholesalers on a free port of 127.0.0.1."""
 
     daemon_threads = True
 
@@ -39,25 +40,49 @@ class Partners(ThreadingHTTPServer):
 
 
 class Answer(BaseHTTPRequestHandler):
-    """One answer: `/rates/USD`, `/stock/<wholesaler>` or `/delivery/<wholesaler>/<book>`."""
+    """One answer: `/rates/USD`, `/stock/<wholesaler>`, `/delivery/<wholesaler>/<book>` or
+    `/parcels/<number>`.
+    """
 
     server: Partners
 
     def do_GET(self) -> None:
         """Answer, or fail as the partner at hand fails."""
         _, partner, name, *_ = [*self.path.split("/"), ""]
-        if partner == "rates":
-            if self.server.in_trouble("bank"):
-                return self.send_error(500)
-            return self.answer(json.dumps({"currency": name, "rate": RATES.get(name, "1.0")}))
-        if partner == "stock":
-            stock = json.dumps(stock_list())
-            cut_off = self.server.in_trouble(name)
-            return self.answer(stock[: len(stock) // 2] if cut_off else stock)
-        if partner == "delivery":
-            time.sleep(0.3)
-            return self.answer(json.dumps({"wholesaler": name, "days": 2 + len(name) % 5}))
-        return self.send_error(404)
+        partners = {
+            "rates": self.rate,
+            "stock": self.stock,
+            "delivery": self.delivery,
+            "parcels": self.parcel,
+        }
+        if partner in partners:
+            partners[partner](name)
+        else:
+            self.send_error(404)
+
+    def rate(self, currency: str) -> None:
+        """The bank says what a euro is worth, or breaks down."""
+        if self.server.in_trouble("bank"):
+            return self.send_error(500)
+        return self.answer(json.dumps({"currency": currency, "rate": RATES.get(currency, "1.0")}))
+
+    def stock(self, wholesaler: str) -> None:
+        """A wholesaler sends his list, or half of it."""
+        stock = json.dumps(stock_list())
+        cut_off = self.server.in_trouble(wholesaler)
+        self.answer(stock[: len(stock) // 2] if cut_off else stock)
+
+    def delivery(self, wholesaler: str) -> None:
+        """A wholesaler thinks for a while, and says how soon he delivers."""
+        time.sleep(0.3)
+        self.answer(json.dumps({"wholesaler": wholesaler, "days": 2 + len(wholesaler) % 5}))
+
+    def parcel(self, number: str) -> None:
+        """The carrier says where a parcel is, or is away."""
+        if self.server.in_trouble("carrier"):
+            return self.send_error(503)
+        place = PLACES[sum(map(ord, number)) % len(PLACES)]
+        return self.answer(json.dumps({"number": number, "whereabouts": place}))
 
     def answer(self, body: str) -> None:
         """Send a body as JSON."""

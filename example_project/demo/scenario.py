@@ -20,18 +20,22 @@ from example_project.shop.models import (
     RankUp,
     RemindBasket,
     SweepBaskets,
+    TrackParcel,
     UpdateStock,
     WatchAuction,
     WelcomeMail,
 )
 from operator_app import clock
-from operator_app.models import Operation, Recurrence
+from operator_app.models import Circuit, Operation, Recurrence
 
 BAD_CALLS = 2
 """How many calls of each partner go wrong before the first good one."""
 
 OFTEN = 3
 """How many slots the recurrence of the demo has."""
+
+PARCELS = 6
+"""How many parcels are looked for, of a carrier who is away for the first calls."""
 
 MAILS = [
     "No margin for The Marginalia Catalogue",
@@ -128,6 +132,26 @@ def is_swept(often: Recurrence) -> bool:
     return SweepBaskets.objects.finished().filter(pk__in=made).count() >= OFTEN
 
 
+def track() -> None:
+    """Look for parcels, all at once."""
+    now = clock.now()
+    parcels = [TrackParcel(number=f"P-{n}", should_run_at=now) for n in range(1, PARCELS + 1)]
+    TrackParcel.schedule_many(parcels)
+
+
+def are_tracked() -> bool:
+    """Whether all parcels were found, or given up."""
+    return not TrackParcel.objects.filter(finished_run_at=None, failed_run_at=None).exists()
+
+
+def carrier() -> str:
+    """Return what holds the search for parcels up now, or nothing."""
+    circuit = Circuit.objects.open().select_related("pause").first()
+    if circuit is None or circuit.pause is None:
+        return ""
+    return f"{circuit.pause.sentence}; {circuit.outlook(clock.now())}."
+
+
 def meanwhile() -> Iterator[str]:
     """Let life go on before the operations are due, and yield what happened."""
     Basket.objects.get(customer__name="Clara Vellum").pay()
@@ -151,7 +175,7 @@ def call_off() -> str:
 
 def effects() -> list[Effect]:
     """Return what the operations changed."""
-    return [*changes_in_the_shop(), *ends_from_outside(), slots()]
+    return [*changes_in_the_shop(), *ends_from_outside(), slots(), parcels()]
 
 
 def slots() -> Effect:
@@ -161,6 +185,16 @@ def slots() -> Effect:
     expected = [(seconds[0] + 2 * n) % 60 for n in range(OFTEN)] if seconds else []
     text = f"{often.words}: swept at the seconds {', '.join(map(str, seconds))}, each once"
     return Effect(text, seconds == expected)
+
+
+def parcels() -> Effect:
+    """Return what became of the search for parcels."""
+    found = TrackParcel.objects.finished().exclude(whereabouts="").count()
+    failures = sum(TrackParcel.objects.values_list("failures", flat=True))
+    is_closed = Circuit.objects.filter(pause=None).exists()
+    again = "its circuit is closed again" if is_closed else "its circuit is open"
+    text = f"{found} parcels were found, with {failures} calls to an absent carrier; {again}"
+    return Effect(text, (found, failures, is_closed) == (PARCELS, BAD_CALLS, True))
 
 
 def ends_from_outside() -> Iterator[Effect]:

@@ -22,6 +22,7 @@ from .models import (
     RankUp,
     RemindBasket,
     SweepBaskets,
+    TrackParcel,
     UpdateStock,
     WatchAuction,
     WelcomeMail,
@@ -124,6 +125,14 @@ class WatchAuctionAdmin(OperationAdmin):
 
     list_display = [*OperationAdmin.list_display, "bids"]
     readonly_fields = ["bids"]
+
+
+@admin.register(TrackParcel)
+class TrackParcelAdmin(OperationAdmin):
+    """Parcels, and where they are."""
+
+    list_display = [*OperationAdmin.list_display, "number", "whereabouts"]
+    readonly_fields = ["whereabouts"]
 
 
 admin.site.register([ArrangeWindow, CountShelves, SweepBaskets], OperationAdmin)

@@ -1,4 +1,4 @@
-"""Talks to the shop's partners: a bank that knows exchange rates, and three wholesalers."""
+"""Talks to the shop's partners: a bank that knows exchange rates, a carrier, three wholesalers."""
 
 import json
 from typing import Any

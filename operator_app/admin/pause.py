@@ -25,6 +25,7 @@ class PauseAdmin(AnyModelAdmin):
     list_display = ["what", "until_when", "reason", "paused_by", "since"]
     fields = ["queue", "kind", "until", "reason"]
     ordering = ["pk"]
+    list_select_related: ClassVar[list[str]] = ["circuit"]
     sortable_by: ClassVar[list[str]] = []
 
     class Media:
@@ -38,9 +39,11 @@ class PauseAdmin(AnyModelAdmin):
     @admin.display(description=_("until"))
     def until_when(self, pause: Pause) -> SafeString | str:
         """When it ends by itself."""
+        now = clock.now(pause._state.db or "default")
+        if (circuit := pause.open_circuit) is not None:
+            return gettext("a trial succeeds: %s") % circuit.outlook(now)
         if pause.until is None:
             return gettext("it is deleted")
-        now = clock.now(pause._state.db or "default")
         shown = display.moment(pause.until, now)
         return shown if pause.is_active(now) and shown else gettext("over")
 
@@ -48,6 +51,12 @@ class PauseAdmin(AnyModelAdmin):
     def since(self, pause: Pause) -> SafeString | None:
         """Since when."""
         return display.moment(pause.created_at, clock.now(pause._state.db or "default"))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """That of a circuit breaker is for nobody to edit: delete it, and the kind goes on."""
+        if obj is not None and obj.from_breaker:
+            return False
+        return super().has_change_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Write it, and who wants it."""

@@ -14,7 +14,7 @@ from operator_app.duties.base import Duty
 from operator_app.duties.heartbeat import Heartbeat
 from operator_app.duties.hints import Hints
 from operator_app.duties.pauses import Pauses
-from operator_app.models import Operation, OperationJob, hooks, kinds
+from operator_app.models import Operation, OperationJob, circuits, hooks, kinds
 from operator_app.models.announcements import SOMETHING
 from operator_app.models.lanes import Lane
 from operator_app.runners import Runner
@@ -81,13 +81,15 @@ class Dispatch(Duty):
         """
         hinted = self._hints.take(clock.now(self._database))
         self._take_back()
-        self._learn_kinds()
+        if not self._known:
+            self._learn_kinds()
         if not self.has_room:
             self.found_nothing = False
             return ENGAGED
         found = hinted or Operation.all_objects.using(self._database).lanes()
         now = clock.now(self._database)
-        lanes = self._open(found, now)
+        wanted = self._wanted(found)
+        lanes = self._open(wanted, now)
         due = [lane for lane in lanes if lane.next_at <= now]
         self.found_nothing = not due
         claimed = tried = 0
@@ -96,7 +98,8 @@ class Dispatch(Duty):
             for chosen, room in self._rooms(runner, mine):
                 if limit := int(min(room, self._left())):
                     tried += 1
-                    claimed += self._claim(runner, chosen, limit, now)
+                    claimed += len(self._submit(runner, self._claim(runner, chosen, limit, now)))
+        claimed += self._try_circuits(wanted, now)
         if hinted:
             return 0.0  # Now look at all of them.
         if tried:
@@ -150,26 +153,31 @@ class Dispatch(Duty):
         for runner in self._runners.values():
             self._give_back(runner.take_back() if is_more else runner.take_back_late())
 
-    def _open(self, found: list[Lane], now: datetime) -> list[Lane]:
-        """Return the lanes whose operations this operator may start: the one place that decides."""
-        if any(lane.next_at <= now for lane in found):
-            self._pauses.look(now)
-        wanted = [lane for lane in found if not self._queues or lane.queue in self._queues]
-        self._report_unknown([lane for lane in wanted if lane.kind_id not in self._known])
+    def _wanted(self, found: list[Lane]) -> list[Lane]:
+        """Return the lanes that this operator serves, whether they are paused or not."""
+        mine = [lane for lane in found if not self._queues or lane.queue in self._queues]
+        strange = {lane.kind_id for lane in mine} - self._known.keys() - self._reported
+        if strange:
+            # Its content type may have been made since, by `migrate` or by the first operation.
+            self._learn_kinds()
+            self._report_unknown(strange - self._known.keys())
         this = time.monotonic()
         return [
             lane
-            for lane in wanted
-            if lane.kind_id in self._known
-            and self._set_aside.get(lane.kind_id, this) <= this
-            and not self._pauses.covers(lane, now)
+            for lane in mine
+            if lane.kind_id in self._known and self._set_aside.get(lane.kind_id, this) <= this
         ]
 
+    def _open(self, wanted: list[Lane], now: datetime) -> list[Lane]:
+        """Return the lanes whose operations may be started: the one place that decides."""
+        if any(lane.next_at <= now for lane in wanted):
+            self._pauses.look(now)
+        return [lane for lane in wanted if not self._pauses.covers(lane, now)]
+
     def _learn_kinds(self) -> None:
-        """Note, once, which kinds this process knows and which runner each of them wants."""
-        if not self._known:
-            known = kinds.known_kinds(self._database)
-            self._known = {kind_id: kinds.runner_of(model) for kind_id, model in known.items()}
+        """Note which kinds this process knows and which runner each of them wants. One query."""
+        known = kinds.stored_kinds(self._database)
+        self._known = {kind_id: kinds.runner_of(model) for kind_id, model in known.items()}
 
     def _rooms(self, runner: Runner, lanes: list[Lane]) -> Iterator[tuple[list[Lane], int]]:
         """Yield lanes, and how many operations of them are to be claimed for a runner: first of
@@ -183,23 +191,41 @@ class Dispatch(Duty):
         if len(quick) < len(lanes) and (free := runner.free):
             yield lanes, free
 
-    def _claim(self, runner: Runner, lanes: list[Lane], limit: int, now: datetime) -> int:
+    def _try_circuits(self, wanted: list[Lane], now: datetime) -> int:
+        """Claim one operation of each kind whose open circuit has cooled down; return how many. Two
+        UPDATEs for each, besides the claim; no queries while there is none.
+        """
+        claimed = 0
+        for circuit, lanes in self._pauses.to_try(wanted, now):
+            runner = self._runners[self._known[circuit.kind_id]]
+            if runner.free < 1 or self._left() < 1 or not circuits.begin_trial(circuit, now):
+                continue
+            jobs = self._claim(runner, lanes, 1, now)
+            circuits.name_trial(circuit, jobs[0] if jobs else None, now)
+            claimed += len(self._submit(runner, jobs))
+        return claimed
+
+    def _claim(
+        self, runner: Runner, lanes: list[Lane], limit: int, now: datetime
+    ) -> list[OperationJob]:
         process = self._heartbeat.process
         assert process is not None, "the heartbeat is started first"
         operations = Operation.all_objects.using(self._database)
-        quarantine = self._quarantine or runner
+        suspects = bool((self._quarantine or runner).free)
         read_at, name = time.monotonic(), str(process)
-        claimed = operations.claim(
-            process, lanes, limit=limit, now=now, suspects=bool(quarantine.free)
-        )
-        jobs = [OperationJob.of(each, operator=name, read_at=read_at) for each in claimed]
+        claimed = operations.claim(process, lanes, limit=limit, now=now, suspects=suspects)
+        return [OperationJob.of(each, operator=name, read_at=read_at) for each in claimed]
+
+    def _submit(self, runner: Runner, jobs: list[OperationJob]) -> list[OperationJob]:
+        """Hand claimed jobs over; return them."""
+        quarantine = self._quarantine or runner
         heard = hooks.hear_of_claims({job.kind for job in jobs})
         for job in jobs:
             log.transition("claimed", job)
             if job.kind in heard:
                 hooks.claimed(job)
             (quarantine if job.operation.crashes else runner).submit(job)
-        return len(claimed)
+        return jobs
 
     def _until_next(self, lanes: list[Lane], now: datetime) -> float:
         # What is due and has found no free slot is no matter of calls.
@@ -208,13 +234,13 @@ class Dispatch(Duty):
         # Jitter, so that operators started together do not ask together ever after.
         delays = [random.uniform(0.9, 1.0) * interval]
         delays += [(lane.next_at - now).total_seconds() for lane in lanes if lane.next_at > now]
-        if (end := self._pauses.next_end(now)) is not None:
+        if (end := self._pauses.next_change(now)) is not None:
             delays.append(end)
         return min(delays)
 
-    def _report_unknown(self, lanes: list[Lane]) -> None:
-        for kind_id in {lane.kind_id for lane in lanes} - self._reported:
-            self._reported.add(kind_id)
+    def _report_unknown(self, kind_ids: Collection[int]) -> None:
+        self._reported.update(kind_ids)
+        for kind_id in kind_ids:
             log.logger.warning(
                 "There are pending operations of %s, a class that this operator does not know. It "
                 "leaves them for an operator that does.",

@@ -107,7 +107,7 @@ class Heartbeat(Duty):
             "pid": os.getpid(),
             "version": operator_app.__version__,
             "queues": self._queues,
-            "kinds": kinds.stored_kinds(self._database),
+            "kinds": list(kinds.stored_kinds(self._database)),
             "capacity": self._capacity,
             "started_at": now,
             "heartbeat_at": now,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from operator_app.models import Pause
+from operator_app.models import Circuit, Pause
 from operator_app.models.lanes import Lane
 
 KNOWN_FOR: Final = 1.0
@@ -44,7 +44,8 @@ class Pauses:
         # Before it is read, so that a change meanwhile is read again.
         self._read_at = time.monotonic()
         before = {pause.scope for pause in self._known if pause.is_active(now)}
-        self._known = list(Pause.objects.using(self._database).active(now))
+        rows = Pause.objects.using(self._database).active(now)
+        self._known = list(rows.select_related("circuit"))
         self._is_more |= any(pause.scope not in before for pause in self._known)
 
     def is_more(self) -> bool:
@@ -54,9 +55,33 @@ class Pauses:
 
     def covers(self, lane: Lane, now: datetime) -> bool:
         """Whether operations of a lane are paused. No queries."""
-        return any(pause.is_active(now) and pause.covers_lane(lane) for pause in self._known)
+        return bool(self._covering(lane, now))
 
-    def next_end(self, now: datetime) -> float | None:
-        """Return the seconds until the first pause ends by itself; None if none does."""
-        ends = [pause.until for pause in self._known if pause.until and pause.is_active(now)]
-        return (min(ends) - now).total_seconds() if ends else None
+    def to_try(self, lanes: Iterable[Lane], now: datetime) -> list[tuple[Circuit, list[Lane]]]:
+        """Return the open circuits that have cooled down, as far as is known, each with those of
+        these lanes, where something is due, that it alone keeps from being claimed. No queries.
+        """
+        if not any(pause.from_breaker for pause in self._known):
+            return []
+        found: dict[int, tuple[Circuit, list[Lane]]] = {}
+        for lane in [lane for lane in lanes if lane.next_at <= now]:
+            covering = self._covering(lane, now)
+            circuit = covering[0].open_circuit if len(covering) == 1 else None
+            if circuit is not None and circuit.retry_at is not None and circuit.retry_at <= now:
+                found.setdefault(circuit.pk, (circuit, []))[1].append(lane)
+        return list(found.values())
+
+    def next_change(self, now: datetime) -> float | None:
+        """Return the seconds until the first pause ends by itself, or a circuit has cooled down;
+        None if there is nothing to wait for.
+        """
+        active = [pause for pause in self._known if pause.is_active(now)]
+        circuits = [pause.open_circuit for pause in active if pause.from_breaker]
+        moments = [pause.until for pause in active]
+        moments += [circuit.retry_at for circuit in circuits if circuit is not None]
+        ahead = [moment for moment in moments if moment is not None and moment > now]
+        return (min(ahead) - now).total_seconds() if ahead else None
+
+    def _covering(self, lane: Lane, now: datetime) -> list[Pause]:
+        known = self._known
+        return [pause for pause in known if pause.is_active(now) and pause.covers_lane(lane)]

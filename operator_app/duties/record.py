@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from operator_app.duties.base import NEVER, Duty
-from operator_app.models import Operation, OperationJob
+from operator_app.models import Operation, OperationJob, circuits
 
 BATCH: Final = 500
 """How many outcomes are written in one transaction at most."""
@@ -83,4 +83,5 @@ class Record(Duty):
         del self._group[: len(group)]
         for job in held:
             self._recorded(job)
+        circuits.judge(held, self._database)
         return NEVER if self.is_empty else 0

@@ -1,6 +1,7 @@
 """The tables: operations, their jobs, the operators that run them. All ORM lives here."""
 
 from operator_app.models.changed import Changed
+from operator_app.models.circuit import Circuit
 from operator_app.models.job import OperationJob
 from operator_app.models.notice import FailureNotice
 from operator_app.models.operation import Operation
@@ -14,6 +15,7 @@ from operator_app.models.tag import OperationTag
 __all__ = [
     "AllOperationsManager",
     "Changed",
+    "Circuit",
     "FailureNotice",
     "Operation",
     "OperationJob",

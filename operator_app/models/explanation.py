@@ -78,9 +78,14 @@ def _living(row: Operation, now: datetime) -> list[OperatorProcess]:
 def _obstacles(row: Operation, now: datetime, living: list[OperatorProcess]) -> Iterator[Reason]:
     """Yield what keeps it from being claimed when it is due. One query."""
     alias = row._alias
-    for pause in Pause.objects.using(alias).active(now).order_by("pk"):
+    pauses = Pause.objects.using(alias).active(now).select_related("circuit").order_by("pk")
+    for pause in pauses:
         if pause.covers(row.queue, row.kind_id):
-            yield Reason("paused", f"{pause.sentence}.")
+            circuit = pause.open_circuit
+            if circuit is None:
+                yield Reason("paused", f"{pause.sentence}.")
+            else:
+                yield Reason("circuit_open", f"{pause.sentence}; {circuit.outlook(now)}.")
     if kinds.model_of(row.kind_id, alias) is None:
         label = kinds.label_of(row.kind_id, alias)
         yield Reason("kind_gone", f"Its class, {label}, is not known to this process.")

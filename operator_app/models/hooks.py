@@ -4,9 +4,10 @@ an error in one is logged, and the outcome stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.dispatch import Signal
 
 from operator_app import log, signals
@@ -18,6 +19,7 @@ from operator_app.reports import ErrorReport
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
     from operator_app.models.operation import Operation
+    from operator_app.models.pause import Pause
 
 
 def hear_of_claims(models: Iterable[type[Operation] | None]) -> set[type[Operation]]:
@@ -71,6 +73,23 @@ def ended(job: OperationJob) -> None:
     _send(signals.operation_ended, model, job, outcome=outcome)
 
 
+def circuit_changed(signal: Signal, pause: Pause, alias: str) -> None:
+    """Send a signal of circuits, after the commit. No queries."""
+    model = None if pause.kind_id is None else kinds.model_of(pause.kind_id, alias)
+    if model is None or not _is_heard(signal, model):
+        return
+    facts = {"action": "receiver_raised", "kind": model._meta.label}
+
+    def send() -> None:
+        with pausing():
+            answers = signal.send_robust(model, pause=pause)
+        for listener, error in _errors(answers):
+            what = f"the receiver {listener} raised {ErrorReport.of(error)}"
+            log.logger.error("%s: %s.", model._meta.label, what, exc_info=error, extra=facts)
+
+    connections[alias].on_commit(send, robust=True)
+
+
 def _ending_hook(job: OperationJob, model: type[Operation]) -> str | None:
     if job.ending is None:
         return None
@@ -92,10 +111,15 @@ def _send(signal: Signal, sender: type, job: OperationJob, **facts: Any) -> None
     if not _is_heard(signal, sender):
         return
     answers = signal.send_robust(sender, operation=_instance(job), job=job, **facts)
+    for listener, error in _errors(answers):
+        _log_error("receiver_raised", f"the receiver {listener}", job, error)
+
+
+def _errors(answers: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Exception]]:
+    """Yield which receivers have raised what."""
     for listener, answer in answers:
         if isinstance(answer, Exception):
-            name = getattr(listener, "__qualname__", listener)
-            _log_error("receiver_raised", f"the receiver {name}", job, answer)
+            yield str(getattr(listener, "__qualname__", listener)), answer
 
 
 def _instance(job: OperationJob) -> Operation:

@@ -90,6 +90,8 @@ class OperationJob(models.Model):
     """When it finished, if the answer to that COMMIT (`Policy.atomic`) has not been heard."""
     is_recorded: bool = False
     """Whether the outcome was committed together with what `run()` did (`Policy.atomic`)."""
+    trial_of: int | None = None
+    """The open circuit that it was let through to try; None for all others."""
     write_tried: int = 0
     """How often the outcome was written; more than once only after an outage."""
     has_row: bool = False

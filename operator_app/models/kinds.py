@@ -93,14 +93,14 @@ def known_kinds(alias: str) -> dict[int, type[Operation]]:
     return {kind.pk: model for model, kind in found.items()}  # type: ignore[misc]
 
 
-def stored_kinds(alias: str) -> list[int]:
-    """Return the ids of the content types of the kinds that are installed, as far as there are any.
-    One query. None is made: `migrate`, which may just be running, makes them.
+def stored_kinds(alias: str) -> dict[int, type[Operation]]:
+    """Return the kinds that this process can run, by the ids of their content types, as far as
+    these are there. One query. None is made: `migrate`, which may just be running, makes them.
     """
-    labels = {(model._meta.app_label, model._meta.model_name) for model in all_kinds()}
-    rows = ContentType.objects.using(alias).filter(app_label__in={label for label, _ in labels})
+    models = {(model._meta.app_label, model._meta.model_name): model for model in all_kinds()}
+    rows = ContentType.objects.using(alias).filter(app_label__in={label for label, _ in models})
     found = rows.order_by("pk").values_list("pk", "app_label", "model")
-    return [pk for pk, *label in found if tuple(label) in labels]
+    return {pk: models[label] for pk, *names in found if (label := tuple(names)) in models}
 
 
 def overrides(model: type[Operation], method: str) -> bool:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import DEFAULT_DB_ALIAS, models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from operator_app import clock
-from operator_app.models import announcements, arguments, kinds
+from operator_app import clock, log, signals
+from operator_app.models import announcements, arguments, hooks, kinds
 from operator_app.models.fields import ExactCharField
 from operator_app.models.lanes import Lane
 from operator_app.reports import REASON_LIMIT, shortened, text_of
 from operator_app.validation import QUEUE_MAX_LENGTH, check_queue
 
 if TYPE_CHECKING:
+    from operator_app.models.circuit import Circuit
     from operator_app.models.operation import Operation
 
 EVERYTHING: Final = "everything"
@@ -77,15 +81,26 @@ class PauseQuerySet(models.QuerySet["Pause"]):
 
     def resume(self, *, queue: str = "", kind: type[Operation] | None = None) -> int:
         """End the pause of a queue, a kind, a kind in one queue, or everything; return how many
-        have ended, 0 or 1. One DELETE, and on PostgreSQL a NOTIFY.
+        have ended. With a kind, what its circuit breaker has paused is ended, too: then two may
+        have been.
+
+        Queries as `delete()`.
         """
         kind_id = None if kind is None else _kind(kind, self.db).pk
-        return self.filter(scope=scope_of(queue, kind_id)).delete()[0]
+        scopes = [scope_of(queue, kind_id)]
+        if kind_id is not None and not queue:
+            scopes.append(scope_of("", kind_id, from_breaker=True))
+        return self.filter(scope__in=scopes).delete()[0]
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """End these pauses, and tell the operators."""
-        done = super().delete()
-        announcements.announce(self.db, clock.now(self.db))
+        """End these pauses, close their circuits, and tell the operators. A SELECT, an UPDATE and a
+        DELETE, and on PostgreSQL a NOTIFY.
+        """
+        alias = self.db
+        with transaction.atomic(using=alias):
+            pauses = list(self)
+            done = super().delete()
+            _tell_of_end(pauses, alias)
         return done
 
     delete.alters_data = True  # type: ignore[attr-defined]
@@ -124,6 +139,8 @@ class Pause(models.Model):
     paused_by = models.CharField(
         _("paused by"), max_length=REASON_LIMIT, blank=True, editable=False
     )
+    from_breaker = models.BooleanField(default=False, editable=False)
+    """Whether it is that of an open circuit, which ends when a trial succeeds."""
     created_at = models.DateTimeField(_("since"), editable=False)
 
     objects: ClassVar[PauseQuerySet] = PauseQuerySet.as_manager()  # type: ignore[assignment]
@@ -146,14 +163,15 @@ class Pause(models.Model):
                 check_queue(self.queue)
             except ValueError as error:
                 raise ValidationError({"queue": str(error)}) from None
-        same = Pause.objects.using(self._alias).filter(scope=scope_of(self.queue, self.kind_id))
+        scope = scope_of(self.queue, self.kind_id, from_breaker=self.from_breaker)
+        same = Pause.objects.using(self._alias).filter(scope=scope)
         if same.exclude(pk=self.pk).exists():
             raise ValidationError("The same is paused already: change that pause.")
 
     def save(self, *args: Any, **options: Any) -> None:
         """Write it, and tell the operators."""
         alias = options.get("using") or self._alias
-        self.scope = scope_of(self.queue, self.kind_id)
+        self.scope = scope_of(self.queue, self.kind_id, from_breaker=self.from_breaker)
         since: datetime | None = self.created_at
         if since is None:
             self.created_at = clock.now(alias)
@@ -162,8 +180,10 @@ class Pause(models.Model):
 
     def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
         """End it, and tell the operators."""
-        done = super().delete(*args, **options)
-        announcements.announce(self._alias, clock.now(self._alias))
+        alias, gone = self._alias, copy(self)
+        with transaction.atomic(using=alias):
+            done = super().delete(*args, **options)
+            _tell_of_end([gone], alias)
         return done
 
     def is_active(self, now: datetime) -> bool:
@@ -195,15 +215,33 @@ class Pause(models.Model):
         return f"{what} is paused{until}{by}{why}"
 
     @property
+    def open_circuit(self) -> Circuit | None:
+        """The circuit that it keeps open, if it is one's. One query, unless it was selected."""
+        return getattr(self, "circuit", None) if self.from_breaker else None
+
+    @property
     def _alias(self) -> str:
         return self._state.db or DEFAULT_DB_ALIAS
 
 
-def scope_of(queue: str, kind_id: int | None) -> str:
-    """Return what is paused, in one word."""
-    parts = [f"kind {kind_id}"] if kind_id is not None else []
+def scope_of(queue: str, kind_id: int | None, *, from_breaker: bool = False) -> str:
+    """Return what is paused, in one word. A kind may be paused by a person and by its circuit
+    breaker, of which each ends by itself.
+    """
+    word = "circuit" if from_breaker else "kind"
+    parts = [f"{word} {kind_id}"] if kind_id is not None else []
     parts += [f"queue {queue}"] if queue else []
     return " ".join(parts) or EVERYTHING
+
+
+def _tell_of_end(pauses: Sequence[Pause], alias: str) -> None:
+    """Tell the operators that pauses have ended; and whoever wants to know it, of the circuits."""
+    announcements.announce(alias, clock.now(alias))
+    for pause in pauses:
+        if pause.from_breaker:
+            facts = {"action": "circuit_closed", "kind": pause.what}
+            log.once_committed(alias, logging.WARNING, "%s goes on.", pause.what, **facts)
+            hooks.circuit_changed(signals.circuit_closed, pause, alias)
 
 
 def _kind(model: type[Operation], alias: str) -> ContentType:

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from operator_app import clock
-from operator_app.models import Pause, kinds
+from operator_app.models import Circuit, Pause, kinds
 from tests.admin.test_pages import text
 from tests.kinds.models import Note
 
@@ -46,3 +46,24 @@ def test_who_may_only_look(staff: Callable[..., Client]) -> None:
     assert "mail" in text(client.get(LIST))
     assert client.post(f"{LIST}add/", {"queue": "x"}).status_code == 403
     assert client.post(f"{LIST}{pause.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_that_of_a_circuit_breaker(boss: Client) -> None:
+    """It says how it goes on; it can be deleted and not edited."""
+    kind = kinds.content_type(Note, "default")
+    pause = Pause(
+        kind=kind, from_breaker=True, reason="5 failures", paused_by="its circuit breaker"
+    )
+    pause.save()
+    retry_at = clock.now() + timedelta(minutes=5)
+    circuit = Circuit.objects.create(kind=kind, pause=pause, cooldown=300, retry_at=retry_at)
+    page = text(boss.get(LIST))
+    for words in ("kinds.Note", "5 failures", "its circuit breaker", "a trial succeeds: one is tr"):
+        assert words in page, words
+    page = text(boss.get(f"{LIST}{pause.pk}/change/"))
+    assert "5 failures" in page and "Save" not in page
+    posted = {"queue": "x", "kind": kind.pk, "until_0": "", "until_1": "", "reason": ""}
+    assert boss.post(f"{LIST}{pause.pk}/change/", posted).status_code == 403
+    boss.post(f"{LIST}{pause.pk}/delete/", {"post": "yes"})
+    circuit.refresh_from_db()
+    assert circuit.pause is None and not Pause.objects.exists()

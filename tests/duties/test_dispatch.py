@@ -293,6 +293,19 @@ def test_unknown_kinds_are_reported_once(
     assert dispatch.found_nothing
 
 
+def test_a_kind_whose_content_type_is_made_later(
+    dispatch: Dispatch, slots: dict[str, Slots], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `migrate` does, or the first operation: it is known without a restart."""
+    ContentType.objects.filter(app_label="work", model="tick").delete()
+    ContentType.objects.clear_cache()
+    dispatch.run()
+    tick = Tick.dispatch()
+    dispatch.run()
+    assert slots["threads"].ids == [tick.pk]
+    assert caplog.records == []
+
+
 def test_a_kind_of_another_queue_is_not_reported(
     heartbeat: Heartbeat, slots: dict[str, Slots], caplog: pytest.LogCaptureFixture
 ) -> None:

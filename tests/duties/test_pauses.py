@@ -95,11 +95,11 @@ class TestPauses:
         Pause.objects.pause(queue="other", until=now + 90 * SECOND)
         Pause.objects.pause(queue="third")
         pauses.look(now)
-        assert pauses.next_end(now) == 60.0
+        assert pauses.next_change(now) == 60.0
         later = now + 61 * SECOND
         assert not pauses.covers(lane(), later) and pauses.covers(lane("other"), later)
-        assert pauses.next_end(later) == 29.0
-        assert pauses.next_end(now + 100 * SECOND) is None
+        assert pauses.next_change(later) == 29.0
+        assert pauses.next_change(now + 100 * SECOND) is None
 
 
 class TestDispatch:

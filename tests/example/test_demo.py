@@ -61,6 +61,10 @@ def test_the_demo_ends_by_itself_and_everything_became_what_it_should(tmp_path: 
     for chore in ("CountShelves", "WatchAuction"):
         assert re.search(rf"✓ {chore} was aborted \d\.\d s after it was asked to abort", changed)
     assert "ArrangeWindow was killed with its process: OperationTimedOut: ran " in changed
+    assert (
+        "shop.TrackParcel is paused by its circuit breaker (2 failures within 60 s" in done.stdout
+    )
+    assert "✓ 6 parcels were found, with 2 calls to an absent carrier" in changed
     assert "kill -9" in done.stdout and "Rescued after" in done.stdout
     assert "make serve" in done.stdout
     assert "✗" not in done.stdout

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 
-from operator_app import Policy
+from operator_app import CircuitBreaker, Policy
 from operator_app.models import Operation, OperationManager
 
 
@@ -193,3 +193,18 @@ class Inline(Scripted):
         proxy = True
 
     policy = Policy(runner="inline")
+
+
+class Calling(Scripted):
+    """A kind that calls somebody who may not be there."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(
+        max_attempts=20,
+        backoff=[0],
+        circuit_breaker=CircuitBreaker(
+            failures=3, within=60, cooldown=30, max_cooldown=100, on=[ConnectionError]
+        ),
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from asgiref.sync import sync_to_async
 from django.db import models
 
-from operator_app import Policy
+from operator_app import CircuitBreaker, Policy
 from operator_app.models import Operation
 
 PATIENCE = 60.0
@@ -96,6 +96,34 @@ class HoldAside(Hold):
                     raise TimeoutError(f"{gate} did not appear")
                 time.sleep(0.01)
             print(self.pk, "ended", file=ledger, flush=True)
+
+
+class Call(Hold):
+    """Calls somebody who is there if the file `path` is, and who hangs while `path`.hang is."""
+
+    class Meta:
+        proxy = True
+
+    policy = Policy(
+        max_attempts=100,
+        backoff=[0.1],
+        circuit_breaker=CircuitBreaker(
+            failures=3, within=60, cooldown=2, max_cooldown=3, on=[ConnectionError]
+        ),
+    )
+
+    def run(self) -> None:
+        """Write "called", wait as long as nobody answers, write "answered"; or fail."""
+        Entry.write(self, "called")
+        time.sleep(0.05)  # As it takes to be refused.
+        there, deadline = Path(self.path), time.monotonic() + PATIENCE
+        while there.with_suffix(".hang").exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{there} hangs")
+            time.sleep(0.01)
+        if not there.exists():
+            raise ConnectionRefusedError("nobody is there")
+        Entry.write(self, "answered")
 
 
 class Polite(Hold):

@@ -10,6 +10,7 @@ AskDelivery               has an `async def run`
 CountShelves              looks whether it is to abort, and does
 WatchAuction              is async, and aborted where it waits
 ArrangeWindow             takes too long, and is killed with its process
+TrackParcel               waits behind a circuit breaker while the carrier is away
 SweepBaskets              needs no columns, so it is a proxy without a table; recurs each night
 """
 
@@ -26,7 +27,7 @@ from django.core.mail import send_mail
 from django.db import models
 from django.utils import timezone
 
-from operator_app import Policy, Recurring
+from operator_app import CircuitBreaker, Policy, Recurring
 from operator_app.models import Operation
 
 from ..partners import WHOLESALERS, PartnerDown, ask
@@ -266,6 +267,28 @@ class ArrangeWindow(Operation):
 def jumps(prices: tuple[int, ...]) -> int:
     """Return how far the prices of neighbours are apart, all in all."""
     return sum(abs(one - other) for one, other in pairwise(prices))
+
+
+class TrackParcel(Operation):
+    """Ask the carrier where a parcel is. When he is away, two calls are enough to know it: the
+    others wait, and one is tried now and then, until he is back.
+    """
+
+    number = models.CharField(max_length=20)
+    whereabouts = models.CharField(max_length=100, blank=True, editable=False)
+
+    policy = Policy(
+        queue="partners",
+        max_attempts=10,
+        backoff=[0.1],
+        circuit_breaker=CircuitBreaker(
+            failures=2, within=60, cooldown=1, max_cooldown=10, on=[PartnerDown, OSError]
+        ),
+    )
+
+    def run(self) -> None:
+        self.whereabouts = ask(f"/parcels/{self.number}")["whereabouts"]
+        self.save(update_fields=["whereabouts"])
 
 
 class SweepBaskets(Operation):

@@ -58,6 +58,10 @@ class Demo:
         self.console.print(f"  {len(steps)} operations scheduled, none has run.")
         self.often = scenario.recur()
         self.console.print(f"  {self.often.words} the shop is to be swept, {scenario.OFTEN} times.")
+        scenario.track()
+        self.console.print(
+            f"  {scenario.PARCELS} parcels are looked for, of a carrier who is away."
+        )
         for news in scenario.meanwhile():
             self.console.print(f"  {news}")
         self.heading("Running: manage.py operator")
@@ -74,9 +78,11 @@ class Demo:
             display.Board(self.console) as board,
         ):
             deadline = time.monotonic() + DEADLINE
-            called_off = ""
-            while not (watch.all_ended(steps) and scenario.is_swept(self.often)):
+            called_off = held_up = ""
+            while not self.is_over(steps):
                 board.show(watch.glimpses(steps))
+                if not held_up and (held_up := scenario.carrier()):
+                    board.console.print(f"  {held_up}", soft_wrap=True)
                 if not called_off and (called_off := scenario.call_off()):
                     board.console.print(f"  {called_off}", soft_wrap=True)
                 if operator.poll() is not None:
@@ -91,6 +97,12 @@ class Demo:
         self.console.print(f"  SIGTERM: the operator ended with exit code {code}.")
         if code != 0:
             self.problems.append(f"The operator ended with code {code}, not 0.")
+
+    def is_over(self, steps: Sequence[scenario.Step]) -> bool:
+        """Whether all that is to happen has."""
+        if not scenario.is_swept(self.often) or not scenario.are_tracked():
+            return False
+        return watch.all_ended(steps)
 
     def survive(self) -> scenario.Step:
         """Kill an operator in the middle of its work, and see that the work is done all the same.
