@@ -70,6 +70,8 @@ def settle(table: str) -> None:
     with connection.cursor() as cursor:
         verb = statement.get(connection.vendor, "ANALYZE")
         cursor.execute(f"{verb} {connection.ops.quote_name(table)}")
+        if connection.vendor == "postgresql":
+            cursor.execute("CHECKPOINT")  # Or gigabytes are written out while it is measured.
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 Lets a real operator drain operations that do nothing, first from a table that holds nothing else,
 then as it fills up: with many that are not due, five times as many that have finished, many that
 are due in five queues that it does not serve, at four priorities, with pending ones of 200 kinds,
-and with many due ones of a kind that it does not know. Each
+with many due ones of a kind that it does not know, and with many of a kind that is paused. Each
 figure is the median of the rounds, and stands beside its ratio to the first. Exits with 1 if one of
 them is below `KEPT`.
 """
@@ -67,9 +67,9 @@ def measure(rows: int, count: int, rounds: int) -> int:
 
 def fillings(rows: int) -> Iterator[tuple[str, Filling]]:
     """Yield what is added to the table, one after the other, with a title."""
-    from benchmarks.models import Nothing
+    from benchmarks.models import Nothing, Waiting
     from operator_app import clock
-    from operator_app.models import kinds
+    from operator_app.models import Pause, kinds
 
     now, day = clock.now(), timedelta(days=1)
     kind_id = kinds.content_type(Nothing, "default").pk
@@ -82,6 +82,9 @@ def fillings(rows: int) -> Iterator[tuple[str, Filling]]:
     yield "many due elsewhere, too", Filling(rows, now - 2 * day, day, lanes=others)
     yield f"{KINDS} kinds, too", Filling(10 * KINDS, now + day, day, lanes=many)
     yield "many due, not for it, too", Filling(rows, now - 2 * day, day, lanes=many[:1])
+    paused = Pause.objects.pause(kind=Waiting)
+    lane = (SERVED, 0, paused.kind_id)
+    yield "many due and paused, too", Filling(rows, now - 2 * day, day, lanes=[lane])
 
 
 def other_kinds() -> list[int]:
