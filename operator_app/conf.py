@@ -16,7 +16,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+from operator_app import retention
+
 SETTING = "OPERATOR"
+SHORTEST_TOKEN = 20
+"""Characters of a token at least."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,18 @@ class Settings:
     ON_FAILURE: Sequence[str] = ()
     """Dotted paths of functions to call when an operation has failed for good."""
 
+    LATE: float = 300.0
+    """After how many seconds an operation that is due makes `/health` and `operator --check` say
+    that something is wrong."""
+
+    API_TOKEN: str = ""
+    """What a program sends as `Authorization: Bearer ...` to the pages of `operator_app.urls`.
+    Without one only members of the staff are let in."""
+
+    RETENTION: Mapping[str, Any] = field(default_factory=dict)
+    """After how long ended operations are deleted: seconds or a timedelta by state, "finished",
+    "failed" or "cancelled". What is not named, or None, is kept for ever."""
+
     SLACK_URL: str = ""
     """Where `operator_app.failures.post_to_slack` posts to: an incoming webhook."""
 
@@ -96,7 +112,7 @@ def problems(raw: object) -> Iterator[str]:
     if not isinstance(raw.get("POLICY", {}), Mapping):
         yield f"{SETTING}['POLICY'] must be a dict of Policy fields."
     yield from _heartbeat_problems(raw.get("HEARTBEAT", {}))
-    for key in ("POLL_INTERVAL", "GRACE"):
+    for key in ("POLL_INTERVAL", "GRACE", "LATE"):
         if key in raw and not _is_seconds(raw[key], above_zero=key == "POLL_INTERVAL"):
             yield f"{SETTING}[{key!r}] must be a number of seconds, not {raw[key]!r}."
     if not isinstance(logging.getLevelName(raw.get("LOG_LEVEL", "INFO")), int):
@@ -108,6 +124,14 @@ def problems(raw: object) -> Iterator[str]:
     if url != "" and not (isinstance(url, str) and url.startswith(("https://", "http://"))):
         # Not shown: who knows it can post there.
         yield f"{SETTING}['SLACK_URL'] must be a URL that begins with https:// or http://."
+    yield from retention.problems(f"{SETTING}['RETENTION']", raw.get("RETENTION", {}))
+    token = raw.get("API_TOKEN", "")
+    if token != "" and not (isinstance(token, str) and len(token) >= SHORTEST_TOKEN):
+        # Not shown: who knows it can read all operations.
+        yield (
+            f"{SETTING}['API_TOKEN'] must be a string of at least {SHORTEST_TOKEN} characters that "
+            "nobody can guess."
+        )
     yield from _switch_and_count_problems(raw)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeAlias
 
 from operator_app import conf
 from operator_app.backoff import Backoff, BackoffLike, as_backoff
 from operator_app.breaker import CircuitBreaker
+from operator_app.retention import Age, problems
 from operator_app.validation import (
     UNSET,
     Unset,
@@ -60,6 +61,9 @@ class Policy:
             unique key; where it returns None there is none.
         circuit_breaker: a `CircuitBreaker`, which lets operations of the kind wait while too many
             of them fail; None for none.
+        retention: after how long operations that have ended are deleted, in seconds or as a
+            timedelta, by state: "finished", "failed", "cancelled"; None for never. In place of what
+            `OPERATOR["RETENTION"]` says of that state.
         keep_jobs: "problems" keeps an `OperationJob` row of each attempt that did not simply
             finish, "all" keeps one of each attempt.
 
@@ -83,6 +87,7 @@ class Policy:
     expires_after: float | Unset | None = UNSET
     unique: Callable[[Any], str | None] | Unset | None = UNSET
     circuit_breaker: CircuitBreaker | Unset | None = UNSET
+    retention: Mapping[str, Age] | Unset = UNSET
     keep_jobs: Literal["problems", "all"] | Unset = UNSET
 
     def __post_init__(self) -> None:
@@ -114,6 +119,9 @@ class Policy:
             raise TypeError(
                 f"Policy.circuit_breaker must be a CircuitBreaker, not {self.circuit_breaker!r}."
             )
+        if self.retention is not UNSET:
+            for problem in problems("Policy.retention", self.retention):
+                raise ValueError(problem)
         if self.backoff is not UNSET:
             as_backoff(self.backoff)
         for name in ("retry_on", "give_up_on"):
@@ -178,6 +186,7 @@ BUILT_IN: Final = Policy(
     expires_after=None,
     unique=None,
     circuit_breaker=None,
+    retention={},
     keep_jobs="problems",
 )
 

@@ -20,6 +20,7 @@ from operator_app.duties import (
     Dispatch,
     Heartbeat,
     NowAndThen,
+    Prune,
     Record,
     Recount,
     Recur,
@@ -131,6 +132,7 @@ class Operator:
         recount = Recount(database, heartbeat=self._heartbeat, held=self._held_jobs)
         self._recount = NowAndThen(recount)
         self._recur = NowAndThen(Recur(database, interval=self._calls.interval))
+        self._prune = NowAndThen(Prune(database))
 
     def run(self) -> int:
         """Run operations until told to leave, or with `once` until nothing is due.
@@ -182,7 +184,7 @@ class Operator:
 
     def _work(self) -> None:
         # Recurrences before the look, which then finds what they have made.
-        chores = (self._rescue, self._recount, self._recur, self._look)
+        chores = (self._rescue, self._recount, self._recur, self._look, self._prune)
         duties = (self._record.run, *(chore.run for chore in chores))
         called = True
         while not self._signals:

@@ -329,7 +329,7 @@ def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
     project = Project(tmp_path)
     for block in here:
         if block.language == "python" and block.caption and "migrations" not in block.file:
-            at = "" if block.file == "settings.py" else "work/"
+            at = "" if block.file in {"settings.py", "urls.py"} else "work/"
             project.write(Block("python", at + block.caption, block.text, block.line))
     project.run("python", "manage.py", "makemigrations", "work")
     project.run("python", "manage.py", "migrate")

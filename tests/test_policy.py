@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -56,6 +57,8 @@ GOOD: list[tuple[str, Any]] = [
     ("expires_after", None),
     ("expires_after", 3600.5),
     ("unique", None),
+    ("retention", {}),
+    ("retention", {"finished": 60, "failed": None, "cancelled": timedelta(days=1)}),
     ("circuit_breaker", None),
     ("circuit_breaker", CircuitBreaker()),
     ("unique", str),
@@ -126,6 +129,9 @@ BAD: list[tuple[str, Any]] = [
     ("expires_after", float("nan")),
     ("expires_after", True),
     ("unique", "text"),
+    ("retention", 60),
+    ("retention", {"done": 60}),
+    ("retention", {"finished": -1}),
     ("circuit_breaker", 5),
     ("circuit_breaker", {"failures": 5}),
     ("unique", 7),

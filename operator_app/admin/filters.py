@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.admin import SimpleListFilter
-from django.contrib.contenttypes.models import ContentType
 from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -63,7 +62,7 @@ class KindFilter(SimpleListFilter):
         """A label that is of no kind finds nothing."""
         if not (label := self.value()):
             return queryset
-        kind_id = kind_by_label(label, queryset.db)
+        kind_id = kinds.id_of_label(label, queryset.db)
         return queryset.none() if kind_id is None else queryset.filter(kind_id=kind_id)
 
 
@@ -107,18 +106,6 @@ class OutcomeFilter(SimpleListFilter):
         if self.value() == "running":
             return queryset.filter(outcome__isnull=True)
         return queryset.filter(outcome=self.value()) if self.value() in OUTCOMES else queryset
-
-
-def kind_by_label(label: str, alias: str) -> int | None:
-    """Return the id of the kind "app.Model", in any case; None if there is none. One query, the
-    first time.
-    """
-    app_label, _dot, name = label.rpartition(".")
-    try:
-        manager = ContentType.objects.db_manager(alias)
-        return manager.get_by_natural_key(app_label, name.lower()).pk
-    except ContentType.DoesNotExist:
-        return None
 
 
 def _kinds_of(model: type[Operation], alias: str) -> dict[int, type[Operation]]:

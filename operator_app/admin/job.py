@@ -14,11 +14,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
-from operator_app.admin import details, display, search
+from operator_app.admin import details, display
 from operator_app.admin.display import AnyModelAdmin
 from operator_app.admin.filters import OutcomeFilter
 from operator_app.admin.pagination import CappedPaginator
-from operator_app.models import OperationJob
+from operator_app.models import OperationJob, search
 
 LONG_TEXTS = ("traceback", "log", "stack", "meta")
 """Columns that a list has no use for, of many kilobytes each."""

@@ -14,13 +14,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
-from operator_app.admin import details, display, guard, search
+from operator_app.admin import details, display, guard
 from operator_app.admin.actions import OperationActions
 from operator_app.admin.columns import OperationColumns
 from operator_app.admin.filters import KindFilter, QueueFilter, StateFilter
 from operator_app.admin.pagination import CappedPaginator
 from operator_app.exceptions import OperationExists, OperationStarted
-from operator_app.models import Operation, OperationJob, OperationTag
+from operator_app.models import Operation, OperationJob, OperationTag, search
 from operator_app.models.guards import SCHEDULE, engine_names
 from operator_app.validation import PRIORITY_MAX, PRIORITY_MIN
 

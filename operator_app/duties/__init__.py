@@ -3,10 +3,21 @@
 from operator_app.duties.base import NowAndThen
 from operator_app.duties.dispatch import Dispatch
 from operator_app.duties.heartbeat import Heartbeat
+from operator_app.duties.prune import Prune
 from operator_app.duties.record import Record
 from operator_app.duties.recount import Recount
 from operator_app.duties.recur import Recur
 from operator_app.duties.rescue import Rescue
 from operator_app.duties.watch import Watch
 
-__all__ = ["Dispatch", "Heartbeat", "NowAndThen", "Record", "Recount", "Recur", "Rescue", "Watch"]
+__all__ = [
+    "Dispatch",
+    "Heartbeat",
+    "NowAndThen",
+    "Prune",
+    "Record",
+    "Recount",
+    "Recur",
+    "Rescue",
+    "Watch",
+]

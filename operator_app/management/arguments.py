@@ -1,10 +1,16 @@
-"""The numbers that commands take: what is text on the command line, checked."""
+"""What commands take as text, checked: numbers, spans and moments of time, kinds."""
 
 from __future__ import annotations
 
 import argparse
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from operator_app.models import Operation, kinds
 
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """Seconds in each unit of time."""
@@ -45,6 +51,33 @@ def duration(text: str) -> timedelta:
     if found <= timedelta(0):
         raise argparse.ArgumentTypeError(f"a time as 90s, 10m, 2h or 1d, not {text!r}")
     return found
+
+
+def kind(label: str) -> type[Operation]:
+    """Return the kind "app.Model".
+
+    Raises:
+        CommandError: if there is none.
+    """
+    try:
+        return kinds.of_label(label)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def moment(option: str, text: str) -> datetime:
+    """Return a moment, on the project's clock where it says no other.
+
+    Raises:
+        CommandError: if it is none.
+    """
+    try:
+        found = parse_datetime(text)
+    except ValueError as error:
+        raise CommandError(f"{option} {text}: {error}.") from error
+    if found is None:
+        raise CommandError(f"{option} is a moment as 2026-12-24T18:00, not {text!r}.")
+    return timezone.make_aware(found) if timezone.is_naive(found) else found
 
 
 def size(text: str) -> float:

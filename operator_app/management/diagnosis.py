@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
 from rich.padding import Padding
 from rich.text import Text
 
-from operator_app.doctor import Finding
+from operator_app.doctor import LONG, Finding, examine
+from operator_app.management import arguments
 from operator_app.management.console import console_of
 
 STYLES: Final = {"problem": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--older-than",
+        type=arguments.seconds,
+        default=LONG,
+        metavar="S",
+        help=f"seconds after which a transaction is open for long (default: {LONG:g})",
+    )
+
+
+def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
+    """Examine, and say what was found; exit with 1 if there is a problem."""
+    findings = examine(database, older_than=options["older_than"])
+    if options["json"]:
+        as_json(database, findings, out)
+    else:
+        as_text(findings, out)
+    if not is_healthy(findings):
+        sys.exit(1)
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:

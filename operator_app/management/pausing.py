@@ -7,31 +7,32 @@ import getpass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.apps import apps
 from django.core.management.base import CommandError, OutputWrapper
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from operator_app import clock
 from operator_app.management import arguments
-from operator_app.models import Operation, Pause
+from operator_app.models import Pause
 
 
-def add_arguments(pause: argparse.ArgumentParser, resume: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what both verbs take."""
-    for verb in (pause, resume):
-        verb.add_argument("--queue", default="", metavar="NAME", help="this queue only")
-        verb.add_argument("--kind", default="", metavar="APP.MODEL", help="this kind only")
-        verb.add_argument("--everything", action="store_true", help="all queues and kinds")
-    pause.add_argument(
+    parser.add_argument("--queue", default="", metavar="NAME", help="this queue only")
+    parser.add_argument("--kind", default="", metavar="APP.MODEL", help="this kind only")
+    parser.add_argument("--everything", action="store_true", help="all queues and kinds")
+
+
+def add_pause_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `pause` takes."""
+    add_arguments(parser)
+    parser.add_argument(
         "--for",
         dest="duration",
         type=arguments.duration,
         metavar="TIME",
         help="how long: seconds, or as 10m, 2h, 1d; without it until it is resumed",
     )
-    pause.add_argument("--until", metavar="MOMENT", help="until when, as 2026-12-24T18:00")
-    pause.add_argument("--reason", default="", metavar="TEXT", help="why, for people")
+    parser.add_argument("--until", metavar="MOMENT", help="until when, as 2026-12-24T18:00")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for people")
 
 
 def pause(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
@@ -45,7 +46,7 @@ def pause(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
         raise CommandError("--for and --until are two ways to say the same. Give one of them.")
     until: datetime | timedelta | None = options["duration"]
     if options["until"]:
-        until = _moment(options["until"])
+        until = arguments.moment("--until", options["until"])
     pauses = Pause.objects.using(database)
     try:
         made = pauses.pause(**scope, until=until, reason=options["reason"], by=_user())
@@ -73,28 +74,8 @@ def _scope(options: dict[str, Any]) -> dict[str, Any]:
     named = bool(options["queue"] or options["kind"])
     if named == options["everything"]:
         raise CommandError("Say what: --queue NAME, --kind APP.MODEL, or --everything.")
-    kind = _kind(options["kind"]) if options["kind"] else None
+    kind = arguments.kind(options["kind"]) if options["kind"] else None
     return {"queue": options["queue"], "kind": kind}
-
-
-def _kind(label: str) -> type[Operation]:
-    try:
-        model = apps.get_model(label)
-    except (LookupError, ValueError) as error:
-        raise CommandError(f"There is no model {label!r}: {error}") from error
-    if not issubclass(model, Operation) or model is Operation:
-        raise CommandError(f"{label} is no kind of operations.")
-    return model
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = parse_datetime(text)
-    except ValueError as error:
-        raise CommandError(f"--until {text}: {error}.") from error
-    if found is None:
-        raise CommandError(f"--until is a moment as 2026-12-24T18:00, not {text!r}.")
-    return timezone.make_aware(found) if timezone.is_naive(found) else found
 
 
 def _user() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
 from rich import box
@@ -16,7 +16,7 @@ TIMES: Final = 5
 """How many of the next times are shown."""
 
 
-def as_text(database: str, out: OutputWrapper) -> None:
+def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
     """Write all recurrences: when they make operations, in words, and the next five times. One
     query.
     """

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from django.core.management.base import OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 from rich import box
 from rich.table import Table
 
 from operator_app import clock
 from operator_app.management.console import console_of
 from operator_app.models import Operation, OperationJob
-from operator_app.models.guards import engine_names
+from operator_app.models.facts import own_columns
 
 STACK_WITHIN: Final = 5.0
 """Seconds to wait for an operator to tell where an operation is."""
@@ -22,6 +23,41 @@ LOOK: Final = 0.1
 """Seconds between two looks for its answer."""
 JOBS_SHOWN: Final = 20
 """How many attempts are shown, the latest ones."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    parser.add_argument("id", type=int, metavar="ID", help="its primary key")
+    parser.add_argument(
+        "--stack",
+        action="store_true",
+        help="ask its operator where it is, and wait for the answer",
+    )
+
+
+def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
+    """Show one operation, and where it is in its code if that is asked for.
+
+    Raises:
+        CommandError: if there is none, it does not run, or its operator does not answer.
+    """
+    pk, stack = options["id"], options["stack"]
+    rows = Operation.all_objects.using(database).select_related("operator")
+    operation = rows.filter(pk=pk).first()
+    if operation is None:
+        raise CommandError(f"There is no operation {pk}.")
+    if stack and operation.state not in ("running", "stuck"):
+        raise CommandError(f"{operation} is {operation.state}: it has no stack.")
+    job = asked_for_stack(operation) if stack else None
+    show(rows.get(pk=pk), out)
+    if not stack:
+        return
+    if job is None:
+        raise CommandError(
+            f"Its operator has not answered within {STACK_WITHIN:g} s. Does it live? "
+            "A run by hand has nobody who could."
+        )
+    out.write(f"\n{job.stack}")
 
 
 def show(operation: Operation, out: OutputWrapper) -> None:
@@ -59,9 +95,7 @@ def asked_for_stack(operation: Operation) -> OperationJob | None:
 
 def _facts(operation: Operation) -> Iterator[tuple[str, Any]]:
     specific = operation.specific
-    for field in specific._meta.concrete_fields:
-        if field.name not in engine_names() and not field.primary_key:
-            yield field.name, getattr(specific, field.attname)
+    yield from own_columns(specific).items()
     yield "queue", f"{operation.queue}, priority {operation.priority}"
     for name in (
         "should_run_at",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType, ContentTypeManager
@@ -67,6 +67,17 @@ def model_of(kind_id: int, alias: str) -> type[Operation] | None:
     return found
 
 
+def id_of_label(label: str, alias: str) -> int | None:
+    """Return the id of the kind "app.Model", in any case; None if there is none. One query, the
+    first time.
+    """
+    app_label, _dot, name = label.rpartition(".")
+    try:
+        return _content_types(alias).get_by_natural_key(app_label, name.lower()).pk
+    except ContentType.DoesNotExist:
+        return None
+
+
 def label_of(kind_id: int, alias: str) -> str:
     """Return "app.Model" for a kind; in lower case if its class is gone. Cached by Django."""
     try:
@@ -75,6 +86,27 @@ def label_of(kind_id: int, alias: str) -> str:
         return f"kind {kind_id}"
     found = kind.model_class()
     return found._meta.label if found else f"{kind.app_label}.{kind.model}"
+
+
+def checked(model: Any) -> type[Operation]:
+    """Return a model that is a kind; TypeError for any other."""
+    if not isinstance(model, type) or not issubclass(model, base()) or model is base():
+        raise TypeError(f"{getattr(model, '__name__', model)} is no kind of operations.")
+    return model
+
+
+def of_label(label: str) -> type[Operation]:
+    """Return the kind "app.Model".
+
+    Raises:
+        ValueError: if there is no such model, or it is no kind.
+    """
+    try:
+        return checked(apps.get_model(label))
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"There is no model {label!r}: {error}") from error
+    except TypeError:
+        raise ValueError(f"{label} is no kind of operations.") from None
 
 
 def all_kinds() -> list[type[Operation]]:

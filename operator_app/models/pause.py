@@ -66,7 +66,7 @@ class PauseQuerySet(models.QuerySet["Pause"]):
             raise ValueError(f"A pause until {moment} would be over already.")
         if queue:
             check_queue(queue)
-        kind_type = None if kind is None else _kind(kind, alias)
+        kind_type = None if kind is None else kinds.content_type(kinds.checked(kind), alias)
         values = {
             "queue": queue,
             "kind": kind_type,
@@ -86,7 +86,7 @@ class PauseQuerySet(models.QuerySet["Pause"]):
 
         Queries as `delete()`.
         """
-        kind_id = None if kind is None else _kind(kind, self.db).pk
+        kind_id = None if kind is None else kinds.content_type(kinds.checked(kind), self.db).pk
         scopes = [scope_of(queue, kind_id)]
         if kind_id is not None and not queue:
             scopes.append(scope_of("", kind_id, from_breaker=True))
@@ -242,9 +242,3 @@ def _tell_of_end(pauses: Sequence[Pause], alias: str) -> None:
             facts = {"action": "circuit_closed", "kind": pause.what}
             log.once_committed(alias, logging.WARNING, "%s goes on.", pause.what, **facts)
             hooks.circuit_changed(signals.circuit_closed, pause, alias)
-
-
-def _kind(model: type[Operation], alias: str) -> ContentType:
-    if not issubclass(model, kinds.base()) or model is kinds.base():
-        raise TypeError(f"{model.__name__} is no kind of operations.")
-    return kinds.content_type(model, alias)

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from operator_app import doctor
 from operator_app.doctor import Finding
-from operator_app.management.commands import operations
+from operator_app.management import diagnosis
 from operator_app.models import OperatorProcess
 from tests.databases import ROOT
 from tests.kinds.models import Sweep
@@ -87,7 +87,7 @@ def test_warnings_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
         Finding("doctor.clock", "note", "Late.", "Wait."),
         Finding("doctor.clock", "note", "Early.", "Wait."),
     ]
-    monkeypatch.setattr(operations, "examine", lambda *args, **options: found)
+    monkeypatch.setattr(diagnosis, "examine", lambda *args, **options: found)
     text, code = examined()
     assert code == 0
     assert "  SELECT '[red]' :smile:\n  -> Wait.\n\n" in text

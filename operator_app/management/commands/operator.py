@@ -17,8 +17,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
-from operator_app import log
+from operator_app import clock, conf, log
 from operator_app.management import arguments
+from operator_app.models.health import look
 from operator_app.process import SIGNALS, Operator
 from operator_app.recycling import Limits
 from operator_app.supervisor import Supervisor, command_line
@@ -35,6 +36,11 @@ class Command(BaseCommand):
         """Declare the options."""
         add = parser.add_argument
         add("--once", action="store_true", help="run what is due, then leave, instead of waiting")
+        add(
+            "--check",
+            action="store_true",
+            help="run nothing: say whether operators live and keep up, and exit with 1 if not",
+        )
         add(
             "--queue",
             action="append",
@@ -86,6 +92,9 @@ class Command(BaseCommand):
             raise CommandError(f"There is no database {options['database']!r} (known: {known}).")
         if options["processes"] and options["once"]:
             raise CommandError("--processes keeps operators running; it does not go with --once.")
+        if options["check"]:
+            self._probe(options["database"])
+            return
         log.to_terminal(_LEVELS[options["verbosity"]])
         try:
             self._check(wait=not options["once"])
@@ -96,6 +105,22 @@ class Command(BaseCommand):
             raise CommandError(f"The database cannot be used: {str(error).strip()}") from error
         finally:
             self._be_deaf()
+
+    def _probe(self, database: str) -> None:
+        """Say what `/health` says.
+
+        Raises:
+            CommandError: if something is wrong, or the database cannot be used.
+        """
+        try:
+            found = look(database, clock.now(database), conf.get().LATE)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        except Error as error:
+            raise CommandError(f"The database cannot be used: {str(error).strip()}") from error
+        if not found.is_good:
+            raise CommandError(found.sentence)
+        self.stdout.write(found.sentence)
 
     def _run(self, options: dict[str, Any]) -> None:
         if options["processes"] and not options["supervised"]:

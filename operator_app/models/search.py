@@ -1,4 +1,4 @@
-"""What the search box of operations understands."""
+"""What finds operations in a word: the search box of the admin, `--tag` of the commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final
 
 from django.db.models import Q
 
-from operator_app.admin.filters import kind_by_label
-from operator_app.models import Operation, OperationTag, kinds
+from operator_app.models import kinds
 from operator_app.models.arguments import KEY_LIMIT, digest
+from operator_app.models.tag import OperationTag
 
 EVERY_OPERATION: Final = "operation"
 """The tag that all operations have whose kind names no tags of its own."""
@@ -47,9 +47,9 @@ def _named(term: str, alias: str) -> list[int]:
         pk = int(match["id"])
         return [pk] if pk <= LARGEST_ID else []
     if match := _DEFAULT_TAG.fullmatch(term):
-        kind_id, pk = kind_by_label(match["kind"], alias), int(match["id"])
+        kind_id, pk = kinds.id_of_label(match["kind"], alias), int(match["id"])
         if kind_id is not None and pk <= LARGEST_ID:
-            rows = Operation.all_objects.using(alias).filter(pk=pk, kind_id=kind_id)
+            rows = kinds.operations(alias).filter(pk=pk, kind_id=kind_id)
             return list(rows.values_list("pk", flat=True))
     return []
 
@@ -59,5 +59,5 @@ def _active(term: str, alias: str) -> list[int]:
     if len(term) > KEY_LIMIT:
         return []
     known = list(kinds.known_kinds(alias))
-    rows = Operation.all_objects.using(alias).filter(kind_id__in=known, active_key=digest(term))
+    rows = kinds.operations(alias).filter(kind_id__in=known, active_key=digest(term))
     return list(rows.values_list("pk", flat=True))

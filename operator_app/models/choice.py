@@ -1,0 +1,105 @@
+"""Which operations somebody means: by what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Final
+
+from django.db.models import Exists, OuterRef
+
+from operator_app.models import kinds
+from operator_app.models.process import OperatorProcess
+from operator_app.models.search import condition
+
+if TYPE_CHECKING:
+    from operator_app.models.operation import Operation
+    from operator_app.models.querysets import OperationQuerySet
+
+STATES: Final = ("scheduled", "due", "running", "stuck", "finished", "failed", "cancelled")
+"""The states of an operation, which are also the adjectives of its queryset."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Conditions on operations. Several values of one are an "or", different ones an "and".
+
+    Args:
+        ids: their primary keys.
+        states: some of `STATES`.
+        kinds: "app.Model", exactly of these classes.
+        queues: the queues that they are in.
+        operators: "host:pid" of who has claimed them.
+        tag: a tag, a default tag, or a unique key.
+        exception: the dotted path of a class with which an attempt has ended.
+    """
+
+    ids: Sequence[int] = ()
+    states: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    queues: Sequence[str] = ()
+    operators: Sequence[str] = ()
+    tag: str = ""
+    exception: str = ""
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether there is a condition."""
+        return any(getattr(self, each.name) for each in fields(self))
+
+    def rows(self, alias: str) -> OperationQuerySet[Operation]:
+        """Return the operations, cancelled ones included. One query for each kind and operator, and
+        those of `search.condition()` for a tag.
+
+        Raises:
+            ValueError: for a state, a kind or an operator that there is not.
+        """
+        rows = kinds.operations(alias)
+        if self.states:
+            rows = reduce(or_, [_in_state(alias, state) for state in dict.fromkeys(self.states)])
+        if self.ids:
+            rows = rows.filter(pk__in=self.ids)
+        if self.kinds:
+            models = [kinds.of_label(label) for label in self.kinds]
+            rows = rows.filter(kind_id__in=[kinds.content_type(each, alias).pk for each in models])
+        if self.queues:
+            rows = rows.filter(queue__in=self.queues)
+        if self.operators:
+            ids = [pk for name in self.operators for pk in _operators(name, alias)]
+            rows = rows.filter(operator_id__in=ids)
+        if self.tag:
+            rows = rows.filter(condition(self.tag, alias))
+        if self.exception:
+            rows = rows.filter(_had(self.exception))
+        return rows
+
+
+def by_state(rows: OperationQuerySet[Operation]) -> dict[str, int]:
+    """Return how many of these are in each state; without those in which none is. Seven queries."""
+    counts = {state: getattr(rows, state)().count() for state in STATES}
+    return {state: count for state, count in counts.items() if count}
+
+
+def _in_state(alias: str, state: str) -> OperationQuerySet[Operation]:
+    if state not in STATES:
+        raise ValueError(f"There is no state {state!r} (known: {', '.join(STATES)}).")
+    rows: OperationQuerySet[Operation] = getattr(kinds.operations(alias), state)()
+    return rows
+
+
+def _operators(name: str, alias: str) -> list[int]:
+    hostname, _colon, pid = name.rpartition(":")
+    if not hostname or not pid.isdecimal():
+        raise ValueError(f"An operator is named as HOST:PID, not {name!r}.")
+    rows = OperatorProcess.objects.using(alias).filter(hostname=hostname, pid=int(pid))
+    if not (ids := list(rows.values_list("pk", flat=True))):
+        raise ValueError(f"There is no operator {name}.")
+    return ids
+
+
+def _had(exception: str) -> Exists:
+    from operator_app.models.job import OperationJob
+
+    return Exists(OperationJob.objects.filter(operation=OuterRef("pk"), exception_class=exception))
