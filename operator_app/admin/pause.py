@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -15,6 +15,9 @@ from operator_app.admin import display
 from operator_app.admin.display import AnyModelAdmin
 from operator_app.admin.kind_choice import KindForm
 from operator_app.models import Pause
+
+FROM_BREAKER: Final = ("what", "until_when", "reason", "paused_by", "since")
+"""What is shown of the pause of a circuit breaker."""
 
 
 @admin.register(Pause)
@@ -51,6 +54,16 @@ class PauseAdmin(AnyModelAdmin):
     def since(self, pause: Pause) -> SafeString | None:
         """Since when."""
         return display.moment(pause.created_at, clock.now(pause._state.db or "default"))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Of that of a circuit breaker: how it goes on, in place of what people would fill in."""
+        if obj is not None and obj.from_breaker:
+            return FROM_BREAKER
+        return super().get_fields(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The same."""
+        return FROM_BREAKER if obj is not None and obj.from_breaker else ()
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """That of a circuit breaker is for nobody to edit: delete it, and the kind goes on."""
