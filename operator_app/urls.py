@@ -10,6 +10,7 @@ app_name = "operator_app"
 
 urlpatterns = [
     path("health", views.health, name="health"),
+    path("stats.json", views.stats, name="stats"),
     path("operations.json", views.operations, name="operations"),
     path("operations/<int:pk>.json", views.operation, name="operation"),
     path("failed.json", views.failed, name="failed"),

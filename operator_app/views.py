@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from operator_app import clock, conf
-from operator_app.models import Operation, OperationJob
+from operator_app.models import Operation, OperationJob, overview
 from operator_app.models.choice import Choice
 from operator_app.models.facts import of_job, of_operation, own_columns
 from operator_app.models.health import look
@@ -57,6 +57,13 @@ def health(request: HttpRequest) -> JsonResponse:
     alias = _alias()
     found = look(alias, clock.now(alias), conf.get().LATE)
     return JsonResponse(found.facts(), status=200 if found.is_good else 503)
+
+
+@guarded
+def stats(request: HttpRequest) -> JsonResponse:
+    """How operations are getting on: counts, queues, operators, pauses. As `overview.look()`."""
+    alias = _alias()
+    return JsonResponse(overview.look(alias, clock.now(alias)).facts())
 
 
 @guarded

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.test_views")]
 urlpatterns = [*ours, path("elsewhere", lambda request: None)]
 
 TOKEN = "a-token-of-at-least-twenty-characters"
-PAGES = ["/health", "/operations.json", "/operations/1.json", "/failed.json"]
+PAGES = ["/health", "/stats.json", "/operations.json", "/operations/1.json", "/failed.json"]
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +128,14 @@ class TestHealth:
     def test_one_that_is_about_to_leave(self, ask: Any, operator: OperatorProcess) -> None:
         OperatorProcess.objects.update(draining=True)
         ask("/health", 503)
+
+
+def test_stats(ask: Any, operator: OperatorProcess) -> None:
+    Note.dispatch(queue="mail")
+    found = ask("/stats.json")
+    assert found["states"]["due"] == {"count": 1, "is_more": False}
+    assert [queue["name"] for queue in found["queues"]] == ["mail"]
+    assert [each["name"] for each in found["operators"]] == [str(operator)]
 
 
 class TestOperations:

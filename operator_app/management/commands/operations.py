@@ -18,6 +18,7 @@ from operator_app.management import (
     pruning,
     recurrences,
     show,
+    statistics,
 )
 
 
@@ -30,6 +31,7 @@ class Verb(NamedTuple):
 
 
 VERBS: Final = {
+    "stats": Verb("show how they are getting on", statistics.add_arguments, statistics.run),
     "list": Verb("list operations, the newest first", listing.add_arguments, listing.run),
     "show": Verb("show one operation and its attempts", show.add_arguments, show.run),
     **{
