@@ -36,8 +36,13 @@ def test_states_queues_and_operators(operator: OperatorProcess) -> None:
         write(Note.dispatch(), started_run_at=clock.now(), **{column: clock.now()})
     found = now_seen()
     assert {state: str(number) for state, number in found.states.items()} == {
-        "scheduled": "1", "due": "2", "running": "1", "stuck": "0",
-        "finished": "1", "failed": "1", "cancelled": "1",
+        "scheduled": "1",
+        "due": "2",
+        "running": "1",
+        "stuck": "0",
+        "finished": "1",
+        "failed": "1",
+        "cancelled": "1",
     }
     a, b = found.queues
     assert (a.name, a.due.count, a.scheduled.count, a.paused) == ("a", 2, 0, False)
