@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from typing import Final
 
@@ -53,14 +52,12 @@ class Prune(Duty):
         return EVERY * random.uniform(0.9, 1.1)
 
     def _report(self) -> None:
-        counts, kept = self._total.counts, self._total.kept
-        if not counts and not kept:
-            return
-        parts = [f"{number:,} {state}" for state, number in sorted(counts.items())]
+        parts, kept = self._total.parts, self._total.kept
         if kept:
             parts.append(f"{kept:,} left, as something protects or uses them")
-        log.logger.log(
-            logging.INFO,
+        if not parts:
+            return
+        log.logger.info(
             "Old operations were deleted: %s.",
             ", ".join(parts),
             extra={"action": "pruned"},

@@ -51,10 +51,7 @@ def run(verb: str, database: str, options: dict[str, Any], out: OutputWrapper) -
     chosen = choice.of_options(options)
     if chosen.is_narrow == options["all"]:
         raise CommandError(f"Say which: ids, filters, or --all. See operations {verb} --help.")
-    try:
-        rows = chosen.rows(database)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    rows = choice.rows_of(chosen, database)
     if options["dry_run"]:
         counts = by_state(rows)
         parts = [f"{count:,} {state}" for state, count in counts.items()]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from django.core.management.base import CommandError
+
+from operator_app.models import Operation, OperationQuerySet
 from operator_app.models.choice import STATES, Choice
 
 
@@ -38,3 +41,15 @@ def of_options(options: dict[str, Any]) -> Choice:
         tag=options["tag"],
         exception=options["exception"],
     )
+
+
+def rows_of(chosen: Choice, database: str) -> OperationQuerySet[Operation]:
+    """Return the operations of a choice. Queries as `Choice.rows()`.
+
+    Raises:
+        CommandError: for a choice of what there is not.
+    """
+    try:
+        return chosen.rows(database)
+    except ValueError as error:
+        raise CommandError(str(error)) from error

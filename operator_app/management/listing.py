@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any, Final
 
-from django.core.management.base import CommandError, OutputWrapper
+from django.core.management.base import OutputWrapper
 from django.core.serializers.json import DjangoJSONEncoder
 from rich import box
 from rich.table import Table
@@ -46,11 +46,8 @@ def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
     Raises:
         CommandError: for a choice of what there is not.
     """
-    try:
-        rows = choice.of_options(options).rows(database)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    rows = rows.order_by("-pk").select_related("operator")
+    chosen = choice.of_options(options)
+    rows = choice.rows_of(chosen, database).order_by("-pk").select_related("operator")
     if options["before"] is not None:
         rows = rows.filter(pk__lt=options["before"])
     limit = options["limit"]

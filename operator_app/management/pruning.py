@@ -59,8 +59,7 @@ def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
 
         done = prune(rules, clock.now(database), database, dry_run=dry_run, progress=show)
         bar.update(task, completed=total)
-    parts = [f"{number:,} {state}" for state, number in sorted(done.counts.items())]
-    what = ", ".join(parts) or "none"
+    what = ", ".join(done.parts) or "none"
     out.write(f"{'Would be deleted' if dry_run else 'Deleted'}: {what}.")
     if done.kept:
         out.write(f"{done.kept:,} stay: something protects them, or has locked them just now.")

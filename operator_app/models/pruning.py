@@ -28,8 +28,6 @@ CHUNK: Final = 200
 LEEWAY: Final = timedelta(hours=1)
 """By how much ids and times may disagree: clocks are set, and transactions are long."""
 
-_ENDING_OF: Final = dict(zip(STATES, states.ENDINGS, strict=True))
-
 
 @dataclass(frozen=True)
 class Rules:
@@ -76,6 +74,11 @@ class Pruned:
     """The id up to which the table was looked at."""
     is_over: bool = False
     """Whether there is nothing more to look at."""
+
+    @property
+    def parts(self) -> list[str]:
+        """How many went, state by state, for people."""
+        return [f"{number:,} {state}" for state, number in sorted(self.counts.items())]
 
 
 def rules_of_settings(alias: str) -> Rules:
