@@ -78,9 +78,11 @@ class Settings:
     """What a program sends as `Authorization: Bearer ...` to the pages of `operator_app.urls`.
     Without one only members of the staff are let in."""
 
-    RETENTION: Mapping[str, Any] = field(default_factory=dict)
+    RETENTION: Mapping[str, Any] = field(default_factory=lambda: retention.complete({}))
     """After how long ended operations are deleted: seconds or a timedelta by state, "finished",
-    "failed" or "cancelled". What is not named, or None, is kept for ever."""
+    "failed" or "cancelled"; as "attempts", the old attempts of operations that have not ended; and
+    as "slots", those of recurrences of which no operation is left. What is not named has its
+    default; None is for ever, and in place of the dict for all of them."""
 
     SLACK_URL: str = ""
     """Where `operator_app.failures.post_to_slack` posts to: an incoming webhook."""
@@ -115,8 +117,9 @@ def problems(raw: object) -> Iterator[str]:
     for key in ("POLL_INTERVAL", "GRACE", "LATE"):
         if key in raw and not _is_seconds(raw[key], above_zero=key == "POLL_INTERVAL"):
             yield f"{SETTING}[{key!r}] must be a number of seconds, not {raw[key]!r}."
-    if not isinstance(logging.getLevelName(raw.get("LOG_LEVEL", "INFO")), int):
-        yield f"{SETTING}['LOG_LEVEL'] must be the name of a level, not {raw['LOG_LEVEL']!r}."
+    level = raw.get("LOG_LEVEL", "INFO")
+    if not isinstance(level, str) or not isinstance(logging.getLevelName(level), int):
+        yield f"{SETTING}['LOG_LEVEL'] must be the name of a level, not {level!r}."
     handlers = raw.get("ON_FAILURE", ())
     if not isinstance(handlers, Sequence) or not _are_paths(handlers):
         yield f"{SETTING}['ON_FAILURE'] must be a list of dotted paths, not {handlers!r}."
@@ -124,7 +127,8 @@ def problems(raw: object) -> Iterator[str]:
     if url != "" and not (isinstance(url, str) and url.startswith(("https://", "http://"))):
         # Not shown: who knows it can post there.
         yield f"{SETTING}['SLACK_URL'] must be a URL that begins with https:// or http://."
-    yield from retention.problems(f"{SETTING}['RETENTION']", raw.get("RETENTION", {}))
+    if (kept := raw.get("RETENTION")) is not None:
+        yield from retention.problems(f"{SETTING}['RETENTION']", kept)
     token = raw.get("API_TOKEN", "")
     if token != "" and not (isinstance(token, str) and len(token) >= SHORTEST_TOKEN):
         # Not shown: who knows it can read all operations.
@@ -190,6 +194,8 @@ def _load() -> Settings:
     values = dict(raw)
     if "HEARTBEAT" in values:
         values["HEARTBEAT"] = Heartbeat(**values["HEARTBEAT"])
+    if "RETENTION" in values:
+        values["RETENTION"] = retention.complete(values["RETENTION"])
     return Settings(**values)
 
 

@@ -33,6 +33,7 @@ EVER: Final = 50
 """Years after which a date is taken never to come: a 29 February that is a certain day of the week
 comes within 40.
 """
+_TICK: Final = timedelta(microseconds=1)
 _SECOND: Final = timedelta(seconds=1)
 _STRIDE: Final = timedelta(hours=6)
 """The steps in which changes of a clock are looked for: no zone has changed twice within it."""
@@ -363,7 +364,9 @@ def _change_between(after: datetime, until: datetime, zone: tzinfo) -> datetime 
 def _change(low: datetime, high: datetime, zone: tzinfo) -> datetime:
     """Return the first moment, a whole second, at which the offset is no more that of `low`."""
     offset = low.astimezone(zone).utcoffset()
+    # Both of them whole: between a whole second and one and a half there is no middle.
     low = low.replace(microsecond=0)
+    high = (high + _SECOND - _TICK).replace(microsecond=0)
     while high - low > _SECOND:
         middle = low + timedelta(seconds=(high - low) // _SECOND // 2)
         if middle.astimezone(zone).utcoffset() == offset:

@@ -16,6 +16,7 @@ from operator_app.validation import (
     check_choice,
     check_count,
     check_errors,
+    check_names,
     check_priority,
     check_queue,
     check_seconds,
@@ -62,10 +63,13 @@ class Policy:
         circuit_breaker: a `CircuitBreaker`, which lets operations of the kind wait while too many
             of them fail; None for none.
         retention: after how long operations that have ended are deleted, in seconds or as a
-            timedelta, by state: "finished", "failed", "cancelled"; None for never. In place of what
+            timedelta, by state: "finished", "failed", "cancelled"; and old attempts of those that
+            have not ended, as "attempts"; None for never. In place of what
             `OPERATOR["RETENTION"]` says of that state.
         keep_jobs: "problems" keeps an `OperationJob` row of each attempt that did not simply
             finish, "all" keeps one of each attempt.
+        sensitive_fields: the names of fields whose values the admin, the terminal and JSON mask.
+            These add up: what a base class or the project masks stays masked.
 
     Raises:
         ValueError, TypeError: for a value out of range or of the wrong type, naming the option.
@@ -89,6 +93,7 @@ class Policy:
     circuit_breaker: CircuitBreaker | Unset | None = UNSET
     retention: Mapping[str, Age] | Unset = UNSET
     keep_jobs: Literal["problems", "all"] | Unset = UNSET
+    sensitive_fields: Sequence[str] | Unset = UNSET
 
     def __post_init__(self) -> None:
         if self.queue is not UNSET:
@@ -126,6 +131,7 @@ class Policy:
             as_backoff(self.backoff)
         for name in ("retry_on", "give_up_on"):
             check_errors(f"Policy.{name}", getattr(self, name))
+        check_names("Policy.sensitive_fields", self.sensitive_fields)
 
     @property
     def implied_attempts(self) -> int | Unset:
@@ -188,12 +194,14 @@ BUILT_IN: Final = Policy(
     circuit_breaker=None,
     retention={},
     keep_jobs="problems",
+    sensitive_fields=(),
 )
 
 
 def resolve(*policies: Policy) -> Policy:
     """Return one policy without UNSET: each option from the first of `policies` that has it, then
-    from `OPERATOR["POLICY"]`, then from `BUILT_IN`. No queries.
+    from `OPERATOR["POLICY"]`, then from `BUILT_IN`; but `sensitive_fields` from all of them. No
+    queries.
     """
     line = (*policies, project_policy(conf.get().POLICY), BUILT_IN)
     chosen: dict[str, Any] = {}
@@ -201,6 +209,9 @@ def resolve(*policies: Policy) -> Policy:
         name = "implied_attempts" if item.name == "max_attempts" else item.name
         values = (getattr(policy, name) for policy in line)
         chosen[item.name] = next(value for value in values if value is not UNSET)
+    # A class that names one more does not mean to show what its base hides.
+    named = (policy.sensitive_fields for policy in line if policy.sensitive_fields is not UNSET)
+    chosen["sensitive_fields"] = tuple(dict.fromkeys(name for names in named for name in names))
     return Policy(**chosen)
 
 

@@ -19,6 +19,7 @@ from operator_app import conf, log
 from operator_app.duties import (
     Dispatch,
     Heartbeat,
+    KeepTally,
     NowAndThen,
     Prune,
     Record,
@@ -31,10 +32,13 @@ from operator_app.exceptions import OperatorLost
 from operator_app.handling import handling
 from operator_app.models import OperationJob, OperatorProcess
 from operator_app.models.connections import freshen, lost, reset, tidy
+from operator_app.models.process import DRAIN, STOP
+from operator_app.models.transactions import impatient, is_away
 from operator_app.models.watchdog import break_off, watching
 from operator_app.outage import Outage
 from operator_app.outcomes import RELEASED_AFTER, Released
-from operator_app.recycling import Limits, stacks
+from operator_app.recycling import LEFT_FOR_GOOD, Limits, stacks
+from operator_app.refusals import Refusals
 from operator_app.runners import (
     AsyncRunner,
     InlineRunner,
@@ -55,7 +59,8 @@ class Operator:
     """The process that runs operations. One per process: it takes the process's signals.
 
     The first SIGTERM or SIGINT ends claiming: what has not begun is released, what runs may go on
-    for `grace` seconds and is then released too. A second one ends the grace at once.
+    for `grace` seconds and is then released too. A second one ends the grace at once. A person may
+    ask for as much through its row, or let it drain: that has no grace, and can be called off.
 
     Args:
         database: the alias of the database that the operations are in.
@@ -98,9 +103,11 @@ class Operator:
         self.gave_up = False
         """Whether it left with outcomes that it could not record."""
         self._signals = 0
+        self._wish = ""
         self._ran = 0
         self._counting = threading.Lock()
         self._outage = Outage()
+        self._refusals = Refusals()
         self._wakeup = Wakeup()
         count = settings.THREADS if threads is None else threads
         self._runners = _all_runners(count, self._done)
@@ -112,6 +119,7 @@ class Operator:
             capacity=count,
             watch=Watch(database, self._runners),
             lost=self._disown,
+            asked=self._hear,
             identity=identity,
             echo=self._calls.echo,
         )
@@ -133,6 +141,8 @@ class Operator:
         self._recount = NowAndThen(recount)
         self._recur = NowAndThen(Recur(database, interval=self._calls.interval))
         self._prune = NowAndThen(Prune(database))
+        self._tally = KeepTally(database)
+        self._add_up = NowAndThen(self._tally)
 
     def run(self) -> int:
         """Run operations until told to leave, or with `once` until nothing is due.
@@ -153,7 +163,7 @@ class Operator:
             finally:
                 self._end(left_behind)
         if left_behind:
-            self._leave(int(self.gave_up))
+            self._leave(self.exit_code)
         return self._ran
 
     def stop(self, times: int | None = None) -> None:
@@ -164,6 +174,17 @@ class Operator:
         """
         self._signals = self._signals + 1 if times is None else max(self._signals, times)
         self._wakeup.call()
+
+    @property
+    def exit_code(self) -> int:
+        """With what its process is to end: 0, 1 if it gave up, or `LEFT_FOR_GOOD`."""
+        if self.gave_up:
+            return 1
+        return LEFT_FOR_GOOD if self._supervised and self._wish == STOP else 0
+
+    @property
+    def _leaves(self) -> bool:
+        return bool(self._signals) or self._wish == STOP
 
     @property
     def _idle(self) -> bool:
@@ -184,12 +205,16 @@ class Operator:
 
     def _work(self) -> None:
         # Recurrences before the look, which then finds what they have made.
-        chores = (self._rescue, self._recount, self._recur, self._look, self._prune)
+        chores = (self._rescue, self._recount, self._recur, self._look, self._prune, self._add_up)
         duties = (self._record.run, *(chore.run for chore in chores))
+        while_draining = (self._settle, *(duty for duty in duties if duty != self._look.run))
         called = True
-        while not self._signals:
+        while not self._leaves:
             # Before looking for work, so that a call during the look is not lost.
             called = self._wakeup.clear() or called
+            if self._wish == DRAIN:
+                called = self._wakeup.sleep(self._tick(*while_draining)) or called
+                continue
             if called or self.once:
                 self._look.at_once()
                 self._recur.at_once(pause=1.0)
@@ -203,6 +228,15 @@ class Operator:
                 log.logger.info("The operator leaves: %s.", reached, extra={"action": "recycled"})
                 break
             called = self._wakeup.sleep(delay)
+
+    def _settle(self) -> float:
+        """Give back what has not begun; leave once nothing runs. One UPDATE then."""
+        process = self._heartbeat.process
+        self._release(self._runners.take_back(), delay=0)
+        if self._idle and process is not None and process.settle():
+            self._wish = STOP
+            return 0.0
+        return LEAVING
 
     def _drain(self) -> bool:
         """Finish what runs, within the grace; release what has not begun, then what is left.
@@ -227,21 +261,29 @@ class Operator:
             # What it has locked would keep its own release, or on SQLite any, from being written.
             break_off(session)
         self._release(running, delay=RELEASED_AFTER)
-        while not self._record.is_empty and not (self._signals > 1 and self._outage.is_on):
+        while not self._is_over:
             delay = self._tick(self._record.run)
             if not self._record.is_empty:
                 self._wakeup.sleep(delay)
-        if not self._record.is_empty:
+        if self._record.is_empty:
+            self._tick(lambda: float(self._tally.write()))
+        else:
             self.gave_up = True
             log.logger.error(
-                "The operator leaves though the database is away: what it could not record stays "
-                "claimed, and will be found stuck.",
+                "The operator leaves though the database is away, or somebody has locked what has "
+                "ended: what it could not record stays claimed, and will be found stuck.",
                 extra={"action": "gave_up"},
             )
         return bool(running)
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether there is nothing left to record, or no hope to do so."""
+        hopeless = self._signals > 1 and self._outage.is_on
+        return self._record.is_empty or self._record.waits_for_locks or hopeless
+
     def _release(self, jobs: list[OperationJob], *, delay: float) -> None:
-        leaves = bool(self._signals)
+        leaves = self._leaves or self._wish == DRAIN
         reason = "the operator was told to leave" if leaves else "it waited too long for its turn"
         for job in map(copy, jobs):
             # A copy, since the thread that runs the job may still be changing it.
@@ -253,7 +295,10 @@ class Operator:
         self._calls.stop()
         self._unregister()
         if left_behind:
-            log.logger.warning("Operator left: the grace is over, what still ran was released.")
+            log.logger.warning(
+                "Operator left: the grace is over, what still ran was released.",
+                extra={"action": "left"},
+            )
         else:
             log.logger.info("Operator left.", extra={"action": "left"})
         reset()
@@ -272,7 +317,9 @@ class Operator:
                 reset()
                 if not left:
                     log.logger.warning(
-                        "This operator's row could not be deleted: %s", str(error).strip()
+                        "This operator's row could not be deleted: %s",
+                        str(error).strip(),
+                        extra={"action": "still_registered"},
                     )
 
     def _tick(self, *duties: Callable[[], float]) -> float:
@@ -284,9 +331,9 @@ class Operator:
         if (left := self._outage.left) > 0:
             return left
         try:
-            with watching(self._database):
+            with watching(self._database), impatient():
                 freshen(ask=False)
-                delay = min([duty() for duty in duties])
+                delay = min([self._do(duty) for duty in duties])
                 tidy()
         except Error as error:
             return self._away(error)
@@ -294,6 +341,26 @@ class Operator:
             self.stop()
             return 0
         self._outage.over()
+        return delay
+
+    def _do(self, duty: Callable[[], float]) -> float:
+        """Do a duty, unless it was refused a moment ago; return its delay.
+
+        Raises:
+            DatabaseError: if the database is away; or if what has ended cannot be recorded, without
+                which nothing is to go on; or with `once`.
+        """
+        if (left := self._refusals.left(duty)) > 0:
+            return left
+        try:
+            delay = duty()
+        except Error as error:
+            if self.once or is_away(error) or duty == self._record.run:
+                raise
+            # Its connection may be in whatever state.
+            reset()
+            return self._refusals.met(duty, error)
+        self._refusals.over(duty)
         return delay
 
     def _away(self, error: Error) -> float:
@@ -334,15 +401,27 @@ class Operator:
     def _called(self, lane: str) -> None:
         """Look for work, if there is room for any; who makes room looks, too. From any thread."""
         self._dispatch.hear(lane)
-        if self._dispatch.has_room:
+        if self._dispatch.has_room and not self._wish:
             self._wakeup.call()
 
     def _asked(self) -> None:
         self._heartbeat.look()
 
+    def _hear(self, asked: str) -> None:
+        """Do what a person wants of this operator: see `OperatorProcess.asked`. From the
+        heartbeat's thread.
+        """
+        process = self._heartbeat.process
+        by = f" by {process.asked_by}" if process is not None and process.asked_by else ""
+        words = f"was asked to {asked}{by}" if asked else "goes on: nobody wants it to drain now"
+        log.logger.info("Operator %s %s.", process, words, extra={"action": "asked"})
+        self._wish = asked
+        self._wakeup.call()
+
     def _recorded(self, job: OperationJob) -> None:
+        self._tally.count(job)
         if job.could_not_be_loaded:
-            self._dispatch.set_aside(job.operation.kind_id)
+            self._dispatch.set_aside(job.kind_id)
         if job.has_ending_hook:
             self._runners["threads"].call(job.call_hooks)
 

@@ -10,6 +10,13 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+MIB: Final = 1024 * 1024
+LEFT_FOR_GOOD: Final = 3
+"""The exit code of an operator under a parent that a person has told to leave: nobody is to take
+its place.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,19 +46,19 @@ class Limits:
             return f"it has lived for {self.seconds:g} s"
         # Not before it has run something: a limit below what an idle process takes would have it
         # started over and over, for nothing.
-        if ran and self.rss is not None and (taken := memory()) >= self.rss:
+        if ran and self.rss is not None and (taken := memory() / MIB) >= self.rss:
             return f"it takes {taken:.0f} MiB of memory"
         return None
 
 
-def memory() -> float:
-    """Return the resident set of this process in MiB: now on Linux, elsewhere at its highest."""
+def memory() -> int:
+    """Return the resident set of this process in bytes: now on Linux, elsewhere at its highest."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return highest / (1024 * 1024 if sys.platform == "darwin" else 1024)
-    return pages * resource.getpagesize() / (1024 * 1024)
+        return highest * (1 if sys.platform == "darwin" else 1024)
+    return pages * resource.getpagesize()
 
 
 def stacks() -> str:

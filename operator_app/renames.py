@@ -1,19 +1,23 @@
-"""The migration operation for renamed kinds that have no table of their own."""
+"""Renamed kinds: the migration operation for those that have no table of their own; and what a run
+of migrations has renamed.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations import Migration
+from django.db.migrations.operations import RenameModel
 from django.db.migrations.operations.base import Operation as MigrationOperation
 from django.db.migrations.operations.base import OperationCategory
 from django.db.migrations.state import ProjectState, StateApps
 
 from operator_app.exceptions import OperationExists, OperatorError
-
-Name: TypeAlias = tuple[str, str]
-"""An app label and a model's name in lower case, as content types spell them."""
+from operator_app.models.pause import scope_of
+from operator_app.models.permissions import Name
 
 
 class RenameKind(MigrationOperation):
@@ -31,7 +35,11 @@ class RenameKind(MigrationOperation):
 
     Where the new name has no content type yet, which is usual, the old one is renamed: one UPDATE
     of one row. Where it has one, because operations of the new name were scheduled already, those
-    of the old name are moved to it, ended ones included: one UPDATE that reads the whole table.
+    of the old name are moved to it, ended ones included: one UPDATE that reads the whole table. So
+    are its recurrences, its pauses, its circuit and what was counted of it; a pause or a circuit
+    that the new name has, too, stays as it is. `migrate` lets permissions follow, once it is
+    through.
+
     Where the old name has none, there are no operations of it, and nothing happens. Done for each
     database that the tables are in, and in both directions; backwards, all operations go to the old
     name.
@@ -105,9 +113,34 @@ class RenameKind(MigrationOperation):
             rows = operations._base_manager.using(alias)
             _refuse_double_keys(rows, old, new)
             rows.filter(kind_id=old.pk).update(kind_id=new.pk)
+            _move_the_rest(apps, alias, old.pk, new.pk)
         # They remember names, in this process and in the state.
         ContentType.objects.clear_cache()
         types.objects.clear_cache()
+
+
+def renamed(plan: Iterable[tuple[Migration, bool]], app_label: str) -> dict[Name, Name]:
+    """Return what the migrations of an app have renamed, models as well as kinds: the old names by
+    the new ones. What was renamed twice has its first name there. No queries.
+
+    Args:
+        plan: the migrations that were run, in order, and whether backwards: what `post_migrate`
+            tells.
+        app_label: the app's.
+    """
+    names: dict[Name, Name] = {}
+    for migration, backwards in plan:
+        if migration.app_label != app_label:
+            continue
+        operations = list(migration.operations)
+        for operation in reversed(operations) if backwards else operations:
+            if isinstance(operation, (RenameModel, RenameKind)):
+                old = _name(operation.old_name, app_label)
+                new = _name(operation.new_name, app_label)
+                if backwards:
+                    old, new = new, old
+                names[new] = names.pop(old, old)
+    return names
 
 
 def _name(name: str, app_label: str) -> Name:
@@ -123,6 +156,42 @@ def _model(apps: StateApps, app_label: str, name: str) -> Any:
             "RenameKind needs the tables of operations: add ('operator_app', '0001_initial') to "
             "the dependencies of its migration."
         ) from None
+
+
+def _move_the_rest(apps: StateApps, alias: str, old: int, new: int) -> None:
+    """Let all that people and operators keep of a kind be of another one, as far as the migrations
+    so far have made tables for it.
+    """
+    tables = {
+        name: apps.get_model("operator_app", name)._base_manager.using(alias)
+        for name in ("Recurrence", "Pause", "Circuit", "Tally")
+        if name.lower() in apps.all_models["operator_app"]
+    }
+    for name in ("Recurrence", "Tally"):
+        if name in tables:
+            tables[name].filter(kind_id=old).update(kind_id=new)
+    if "Circuit" in tables:
+        _move_circuit(tables["Circuit"], tables["Pause"], old, new)
+    if "Pause" in tables:
+        _move_pauses(tables["Pause"], old, new)
+
+
+def _move_circuit(circuits: Any, pauses: Any, old: int, new: int) -> None:
+    if circuits.filter(kind_id=new).exists():
+        circuits.filter(kind_id=old).delete()
+        pauses.filter(kind_id=old, from_breaker=True).delete()
+    else:
+        circuits.filter(kind_id=old).update(kind_id=new)
+
+
+def _move_pauses(pauses: Any, old: int, new: int) -> None:
+    for pause in pauses.filter(kind_id=old):
+        from_breaker = getattr(pause, "from_breaker", False)
+        scope = scope_of(pause.queue, new, from_breaker=from_breaker)
+        if pauses.filter(scope=scope).exists():
+            pauses.filter(pk=pause.pk).delete()
+        else:
+            pauses.filter(pk=pause.pk).update(kind_id=new, scope=scope)
 
 
 def _refuse_double_keys(rows: Any, old: Any, new: Any) -> None:

@@ -1,10 +1,12 @@
-"""What an error leaves behind: three strings that any database can hold."""
+"""What an error leaves behind: strings that any database can hold."""
 
 from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
 from typing import Final
+
+from operator_app.fingerprint import fingerprint
 
 MESSAGE_LIMIT: Final = 2_000
 TRACEBACK_LIMIT: Final = 64_000
@@ -13,11 +15,14 @@ REASON_LIMIT: Final = 255
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """An error as text: its class's dotted path, its message, its traceback."""
+    """An error as text: its class's dotted path, its message, its traceback; and what errors of its
+    sort share.
+    """
 
     exception_class: str
     message: str
     traceback: str
+    fingerprint: str = ""
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorReport:
@@ -27,6 +32,7 @@ class ErrorReport:
             exception_class=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
             message=shortened(text_of(error), MESSAGE_LIMIT),
             traceback=shortened(_trace(error), TRACEBACK_LIMIT),
+            fingerprint=fingerprint(error),
         )
 
     def __str__(self) -> str:

@@ -20,7 +20,9 @@ from operator_app import log
 from operator_app.duties.rescue import rescue_operator
 from operator_app.handling import handling
 from operator_app.models.connections import reset
+from operator_app.models.transactions import impatient
 from operator_app.models.watchdog import watching
+from operator_app.recycling import LEFT_FOR_GOOD
 from operator_app.wakeups import Wakeup
 
 SETTLED: Final = 10.0
@@ -30,6 +32,8 @@ RESTART_DELAYS: Final = (1.0, 30.0)
 WATCH: Final = 0.5
 """Seconds between two looks at the children, in case no SIGCHLD tells."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+_IN_ORDER: Final = (0, LEFT_FOR_GOOD)
 
 
 @dataclass
@@ -41,6 +45,8 @@ class _Child:
     started: float = 0.0
     start_at: float = 0.0
     delay: float = 0.0
+    is_given_up: bool = False
+    """Whether a person has told the one in it to leave: nobody takes its place."""
 
 
 class Supervisor:
@@ -48,8 +54,9 @@ class Supervisor:
 
     A child that dies is started anew, at once or with growing delays if it keeps dying, and what it
     held is rescued within a second, since its parent knows that it is dead and need not wait for
-    its heartbeat. If the parent dies, its children finish what they run and leave: each of them
-    watches a pipe that only the parent holds open.
+    its heartbeat. One that leaves because a person asked it to, through its row, is not replaced; a
+    parent that is left alone leaves, too. If the parent dies, its children finish what they run and
+    leave: each of them watches a pipe that only the parent holds open.
 
     Args:
         count: how many operators.
@@ -72,7 +79,7 @@ class Supervisor:
         """Run until told to leave; return 0, or 1 if a child left with an error at the end."""
         listen = dict.fromkeys(SIGNALS, self._on_signal) | {signal.SIGCHLD: self._on_child}
         with handling(listen, for_good=self._ends_process):
-            while not self._signals:
+            while not self._signals and not all(child.is_given_up for child in self._children):
                 self._wakeup.clear()
                 for child in self._children:
                     self._look_after(child)
@@ -85,7 +92,7 @@ class Supervisor:
             if code is None:
                 return
             self._bury(child, code)
-        if time.monotonic() >= child.start_at:
+        if not child.is_given_up and time.monotonic() >= child.start_at:
             self._start(child)
 
     def _start(self, child: _Child) -> None:
@@ -106,6 +113,14 @@ class Supervisor:
         assert child.process is not None
         pid, child.process = child.process.pid, None
         lived = time.monotonic() - child.started
+        if code == LEFT_FOR_GOOD:
+            child.is_given_up = True
+            log.logger.info(
+                "Operator %s has left as it was asked to; nobody takes its place.",
+                pid,
+                extra={"action": "given_up", "operator": str(child.identity)},
+            )
+            return
         first, longest = RESTART_DELAYS
         if code == 0 or lived >= SETTLED:
             child.delay = 0.0
@@ -125,13 +140,14 @@ class Supervisor:
 
     def _rescue(self, child: _Child) -> None:
         try:
-            with watching(self._database):
+            with watching(self._database), impatient():
                 rescue_operator(self._database, child.identity)
         except Error as error:
             log.logger.error(
                 "What operator %s held could not be rescued now (%s); the others will do it.",
                 child.identity,
                 str(error).strip(),
+                extra={"action": "rescue_failed", "operator": str(child.identity)},
             )
         finally:
             reset()
@@ -149,8 +165,8 @@ class Supervisor:
                 if (code := child.process.poll()) is not None:
                     child.process = None
                     # One that had not begun to listen yet dies of a SIGTERM that all of us got.
-                    worst = worst or int(code not in (0, -signal.SIGTERM, -signal.SIGINT))
-                    if code != 0:
+                    worst = worst or int(code not in (*_IN_ORDER, -signal.SIGTERM, -signal.SIGINT))
+                    if code not in _IN_ORDER:
                         self._rescue(child)
             self._wakeup.sleep(0.1)
         return worst

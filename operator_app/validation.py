@@ -78,6 +78,16 @@ def check_errors(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a sequence of exception types, not {value!r}.")
 
 
+def check_names(name: str, value: object) -> None:
+    """Raise TypeError unless `value` is UNSET or a sequence of non-empty strings."""
+    if value is UNSET:
+        return
+    # A string is a sequence of strings, too.
+    good = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    if not good or not all(isinstance(item, str) and item for item in value):  # type: ignore[attr-defined]
+        raise TypeError(f"{name} must be a list of names, not {value!r}.")
+
+
 def is_number(value: object) -> bool:
     """Whether `value` is a finite real number."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):

@@ -15,8 +15,12 @@ from django.contrib.contenttypes.models import ContentType
 from tests.databases import Found, probe
 from tests.leftovers import started
 from tests.processes import start_operator, zygote
+from tests.spread import spread
 
 __all__ = ["start_operator", "started", "zygote"]
+
+# They need Chromium and another project: `make browser` names them.
+collect_ignore = ["browser"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "start_operator" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.process)
+    here = os.environ.get("OPERATOR_TEST_DATABASE") or "sqlite"
+    spread(items, here, (os.environ.get("OPERATOR_TEST_SPREAD") or "").split(","))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

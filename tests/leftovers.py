@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from operator_app.models import Operation, OperatorProcess
-from tests.process.support import other_sessions
 from tests.processes import OperatorUnderTest, poll
 
 
@@ -26,6 +25,9 @@ def started(
 
     A test that `gives_up` keeps claims and rows: its operator may not wait for the database.
     """
+    # It brings models of an app that the project of tests/browser has not installed.
+    from tests.process.support import other_sessions
+
     threads = set(threading.enumerate())
     operators: list[OperatorUnderTest] = []
     yield operators

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +69,28 @@ def environment() -> dict[str, str]:
     }
 
 
+def _can_be_locked(file: str | Path, within: float = 1) -> bool:
+    """Whether another process gets the lock of an SQLite file within so many seconds."""
+    with closing(sqlite3.connect(file, timeout=within, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("ROLLBACK")
+        return True
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether no thread of a process runs any more. A signal to stop is taken by one of them: on a
+    busy machine the others go on until that one has its turn.
+    """
+    states = [
+        file.read_text().rpartition(")")[2].split()[0]
+        for file in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return set(states) == {"T"}
+
+
 class OperatorUnderTest:
     """One `manage.py operator` process on the database of the running test.
 
@@ -87,6 +110,8 @@ class OperatorUnderTest:
     ) -> None:
         self.arguments = (command, *arguments)
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        settings = connections[alias].settings_dict
+        self._file = settings["NAME"] if settings["ENGINE"].endswith("sqlite3") else None
         self._process = self._start({**self._environment(alias), **(env or {})}, zygote)
 
     def _start(
@@ -148,6 +173,29 @@ class OperatorUnderTest:
     def signal(self, number: int) -> None:
         """Send it a signal; one that has ended already is left alone."""
         self._process.send_signal(number)
+
+    def freeze(self, timeout: float = 30) -> None:
+        """SIGSTOP, but never while it holds the lock of an SQLite file: all others would have to
+        wait until it goes on, and no server ends its session.
+
+        In a transaction on a server it may be stopped. Its locks are kept for one timeout of its
+        heartbeat then, which is to be short where a test waits for what another operator does.
+        """
+        __tracebackhide__ = True
+        poll(self._stopped_without_lock, timeout, f"{self!r} to stop, and to hold no lock")
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on."""
+        self.signal(signal.SIGCONT)
+
+    def _stopped_without_lock(self) -> bool:
+        self.signal(signal.SIGSTOP)
+        if not _is_stopped(self.pid):
+            return False
+        if self._file is None or _can_be_locked(self._file):
+            return True
+        self.thaw()
+        return False
 
     def terminate(self) -> None:
         """SIGTERM: it is to end gracefully."""

@@ -9,6 +9,9 @@ SQLite, on a file, is always there. PostgreSQL and MariaDB or MySQL are used whe
     OPERATOR_TEST_USE_TZ    0 runs everything with USE_TZ=False
     OPERATOR_TEST_FRESH     1 starts each operator in a new interpreter, as users do, instead of
                             forking one that is warm (`tests/zygote.py`)
+    OPERATOR_TEST_SPREAD    0 runs everything on every database; else tests that are about runners
+                            (`tests/spread.py`) are spread over those that are used, unless a path
+                            is named
     OPERATOR_TEST_QUICK     1 leaves out tests/chaos and tests/outages, a third of the time, unless
                             a path is named
 
@@ -81,6 +84,7 @@ def main(arguments: list[str]) -> int:
     seen += [probe(name) for name in sorted((only | required) - known)]
     wanted = [entry for entry in seen if not only or entry.name in only]
     found = [entry for entry in wanted if isinstance(entry, Found)]
+    spread = [] if named or os.environ.get("OPERATOR_TEST_SPREAD") == "0" else found
     missing = [entry for entry in wanted if isinstance(entry, Missing)]
     left_out = [entry for entry in seen if entry not in wanted]
 
@@ -97,7 +101,7 @@ def main(arguments: list[str]) -> int:
     for database in found:
         print(_heading(f"{database.name}: {database.server}"), flush=True)
         try:
-            results.append(_run(database, arguments))
+            results.append(_run(database, arguments, spread))
         except KeyboardInterrupt:
             interrupted = True
             break
@@ -140,7 +144,7 @@ def _tell_unused(
         print(f"  {entry.name:<11} left out by OPERATOR_TEST_DATABASE{note}")
 
 
-def _run(database: Found, arguments: list[str]) -> Result:
+def _run(database: Found, arguments: list[str], spread: list[Found]) -> Result:
     # One name for pytest's process and its children, and no slot: each run takes its own.
     environment = dict(os.environ, OPERATOR_TEST_DATABASE=database.name)
     # And what is compiled is kept: else each worker rewrites all asserts, and each of hundreds
@@ -151,6 +155,7 @@ def _run(database: Found, arguments: list[str]) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "counts.json"  # written by tests/conftest.py
         environment["OPERATOR_TEST_COUNTS"] = str(told)
+        environment["OPERATOR_TEST_SPREAD"] = ",".join(entry.name for entry in spread)
         command = [sys.executable, "-m", "pytest", "-n", workers, "--dist", "worksteal"]
         started = time.monotonic()
         exit_code = subprocess.run(

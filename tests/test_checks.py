@@ -21,11 +21,11 @@ from django.db.utils import ConnectionHandler
 from django.test.utils import isolate_apps
 
 from operator_app import Policy, checks
-from operator_app.checks import databases, kinds, names, pending
+from operator_app.checks import databases, kinds, names, pending, retention
 from operator_app.models import Operation, OperationManager, OperationQuerySet
 from operator_app.models.querysets import AllOperationsManager
 from tests.databases import ROOT
-from tests.kinds.models import Note, Sweep
+from tests.kinds.models import LongNote, Mailing, Note, Sweep
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def problems_of(kind: Any) -> list[CheckMessage]:
     checkers: tuple[Callable[[Any], Iterator[CheckMessage]], ...] = (
         kinds.run_problems,
         kinds.policy_problems,
+        kinds.field_problems,
         kinds.manager_problems,
         names.accessor_clashes,
         names.field_clashes,
@@ -294,6 +295,29 @@ def test_a_policy_that_is_none_is_an_error(scratch: None, wrong: Any) -> None:
     assert f"Base.policy must be a Policy, not {type(wrong).__name__}" in message.msg
 
 
+def test_a_sensitive_field_that_is_none_is_an_error(scratch: None, settings: Any) -> None:
+    """E016, with what was meant; the project's policy may name fields of other kinds."""
+    settings.OPERATOR = {"POLICY": {"sensitive_fields": ["password"]}}
+
+    class Base(Operation):
+        token = models.CharField(max_length=10)
+        policy = Policy(sensitive_fields=["token", "tokn"])
+
+        def run(self) -> None:
+            """Do nothing."""
+
+        class Meta:
+            abstract = True
+
+    class Odd(Base):
+        class Meta:
+            app_label = "kinds"
+
+    message = only(problems_of(Odd))
+    assert message.id == "operator_app.E016"
+    assert "Base.policy names 'tokn'" in message.msg and "did you mean 'token'?" in message.msg
+
+
 def test_an_async_run_cannot_be_atomic(scratch: None, settings: Any) -> None:
     """E012, whoever says so: the kind's policy, a base's or the project's; no other is touched."""
 
@@ -414,6 +438,22 @@ def test_all_objects_must_show_cancelled_operations(scratch: None) -> None:
 
     assert "E007" in ids(problems_of(Hidden))
     assert "E007" in ids(problems_of(Gone))
+    found = only(kinds.manager_problems(Hidden))
+    (advised,) = re.findall(r"all_objects = (.+?\(.*?\))", str(found.hint))
+    (imported,) = re.findall(r"`(from .+?)`", str(found.hint))
+    there: dict[str, Any] = {}
+    exec(imported, there)
+
+    class Mended(Operation):
+        all_objects = eval(advised, there)
+
+        def run(self) -> None:
+            """Do nothing."""
+
+        class Meta:
+            app_label = "kinds"
+
+    assert problems_of(Mended) == []
 
 
 # Reverse accessors
@@ -885,3 +925,71 @@ def test_without_tables_there_is_nothing_to_warn_about(monkeypatch: pytest.Monke
     """Before the first migrate the check asks for the tables and leaves."""
     monkeypatch.setattr(connection.introspection, "table_names", lambda: ["auth_user"])
     assert checks.check_pending(None, databases=["default"]) == []
+
+
+class TestWhatGoesAlong:
+    """`W009`: rows of the project go with an operation, and nobody has said when."""
+
+    @pytest.fixture
+    def bill(self, scratch: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+        """A model with a foreign key to a kind, or to all; returns what is found."""
+
+        class Sale(Operation):
+            class Meta:
+                app_label = "kinds"
+
+        def check(
+            on_delete: Any = models.CASCADE, *, to: Any = Sale, policy: Policy | None = None
+        ) -> list[CheckMessage]:
+            class Bill(models.Model):
+                operation = models.ForeignKey(to, on_delete, null=True, related_name="+")
+
+                class Meta:
+                    app_label = "kinds"
+
+            relation = Bill._meta.get_field("operation").remote_field
+            if to is Operation:  # Which is in the registry of the real models.
+                monkeypatch.setattr(Operation._meta, "get_fields", lambda **_: [relation])
+            if policy is not None:
+                monkeypatch.setattr(Sale, "policy", policy)
+            monkeypatch.setattr(retention, "kinds_of", lambda _: [Sale, LongNote, Mailing, Sweep])
+            return retention.check_retention(None)
+
+        return check
+
+    def test_it_is_said_where_nobody_has_said_anything(self, bill: Any, settings: Any) -> None:
+        settings.OPERATOR = {}
+        (message,) = bill()
+        assert message.id == "operator_app.W009" and message.obj.name == "operation"
+        assert "Rows of kinds.Bill.operation are deleted with the kinds.Sale" in message.msg
+        assert "finished ones after 7 days, failed ones after 90 days" in message.msg
+
+    def test_of_all_operations(self, bill: Any, settings: Any) -> None:
+        settings.OPERATOR = {"RETENTION": {"finished": 60, "cancelled": 60}}
+        (message,) = bill(to=Operation)
+        assert "the operator_app.Operation that" in message.msg
+        assert message.msg.endswith("by default: failed ones after 90 days.")
+
+    @pytest.mark.parametrize(
+        "settings_",
+        [
+            {"RETENTION": None},
+            {"RETENTION": dict.fromkeys(["finished", "failed", "cancelled"], 60)},
+            {"RETENTION": 7},
+            {"POLICY": {"max_attempts": "many"}},
+        ],
+    )
+    def test_who_has_said_it_knows(self, bill: Any, settings: Any, settings_: Any) -> None:
+        """And what is wrong is said elsewhere."""
+        settings.OPERATOR = settings_
+        assert bill() == []
+
+    def test_the_policy_of_the_kind_may_say_it(self, bill: Any, settings: Any) -> None:
+        settings.OPERATOR = {"RETENTION": {"failed": None, "cancelled": None}}
+        assert bill(policy=Policy(retention={"finished": None})) == []
+
+    @pytest.mark.parametrize("on_delete", [models.SET_NULL, models.PROTECT, models.DO_NOTHING])
+    def test_what_does_not_go_along(self, bill: Any, settings: Any, on_delete: Any) -> None:
+        """Nor do the tables of operations themselves, and of their many-to-many fields, count."""
+        settings.OPERATOR = {}
+        assert bill(on_delete) == []

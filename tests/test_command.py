@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.checks import Error, Tags, register
+from django.core.checks.registry import registry
 from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
 
+from operator_app.management.commands import operator as module
+from operator_app.management.commands.operator import Command
 from operator_app.models import OperatorProcess
 from operator_app.process import Operator
 from tests.once import once
@@ -50,6 +56,53 @@ def test_a_bad_argument_is_refused(arguments: list[str], sentence: str) -> None:
     text = str(refusal.value)
     assert sentence in text
     assert len(text) < 500 and "\n" not in text
+
+
+class TestChildren:
+    """What a parent starts its children with."""
+
+    @pytest.fixture
+    def started(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        """The command lines of one child of each parent, without program and script."""
+        commands: list[list[str]] = []
+
+        class Parent:
+            def __init__(self, count: int, *, command: list[str], **options: Any) -> None:
+                commands.append(command[command.index("operator") + 1 :])
+
+            def run(self) -> int:
+                return 0
+
+        monkeypatch.setattr(module, "Supervisor", Parent)
+        monkeypatch.setattr(sys, "argv", ["manage.py", "work", "--hard"])
+        return commands
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"queues": ["mail", "-odd"], "threads": 3, "grace": 1.5, "verbosity": 0},
+            {"max_operations": 5, "max_seconds": 60.0, "max_rss": 200.0, "traceback": True},
+            {"pythonpath": "/somewhere", "no_color": True},
+        ],
+    )
+    def test_what_the_parent_was_asked_for(
+        self, started: list[list[str]], options: dict[str, Any]
+    ) -> None:
+        """And not what the process was started with, which may be for another command."""
+        with pytest.raises(SystemExit):
+            call_command("operator", processes=2, **options)
+        parser = Command().create_parser("manage.py", "operator")
+        expected = vars(parser.parse_args([])) | options
+        (given,) = started
+        assert vars(parser.parse_args(given)) == expected
+
+    @pytest.mark.django_db
+    def test_options_as_they_are_typed(self, started: list[list[str]]) -> None:
+        with pytest.raises(SystemExit):
+            call_command("operator", "--processes=2", "--queue", "a", "--queue", "b", "--grace=5")
+        assert started == [["--queue=a", "--queue=b", "--grace=5.0"]]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +162,7 @@ class Given:
     """Stands in for `Operator`: notes how it was made."""
 
     ran = 0
-    gave_up = False
+    exit_code = 0
 
     def __init__(self, **options: Any) -> None:
         self.made.append(options)
@@ -198,3 +251,24 @@ def test_an_operator_refuses_bad_settings_before_it_starts_anything(settings: An
     with pytest.raises(ImproperlyConfigured, match="THREADS"):
         Operator()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("tag", "refused"), [(Tags.models, True), (Tags.urls, False)])
+def test_what_only_a_web_server_serves_is_not_checked(
+    given: type[Given], tag: str, refused: bool
+) -> None:
+    """A mistake in a view is no reason to run nothing; one in a model is."""
+
+    def check(**_options: object) -> list[Error]:
+        return [Error("It is wrong.")]
+
+    register(check, tag)
+    try:
+        if refused:
+            with pytest.raises(SystemCheckError, match="It is wrong"):
+                call_command("operator", "--once")
+        else:
+            call_command("operator", "--once")
+    finally:
+        registry.registered_checks.remove(check)
+    assert bool(given.made) is not refused

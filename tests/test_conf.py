@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -152,3 +154,18 @@ def test_bad_settings_are_not_remembered(settings: Any) -> None:
         conf.get()
     settings.OPERATOR = {"THREADS": 3}
     assert conf.get().THREADS == 3
+
+
+@pytest.mark.parametrize("key", [each.name for each in fields(conf.Settings)])
+def test_no_value_is_too_odd_for_a_sentence(key: str) -> None:
+    """The check says what is wrong, and raises nothing."""
+    for value in ([], {}, set(), [[]], {1: 2}, {"x": []}, None, object(), b"", math.nan, 10**400):
+        said = list(conf.problems({key: value}))
+        assert all(sentence.startswith("OPERATOR['") for sentence in said), said
+        if value is None:
+            assert bool(said) is (key != "RETENTION"), key  # Where it is for ever.
+
+
+def test_a_level_is_named() -> None:
+    assert problem({"LOG_LEVEL": []}).endswith("must be the name of a level, not [].")
+    assert problem({"LOG_LEVEL": 20}).endswith("must be the name of a level, not 20.")

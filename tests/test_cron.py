@@ -13,6 +13,7 @@ from cronsim import CronSim
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from operator_app import cron as cron_module
 from operator_app.cron import ALIASES, Cron, parse
 from tests.once import once
 
@@ -340,3 +341,14 @@ def test_equal_ones() -> None:
     """By what is written."""
     assert Cron("0  0 * * *") == Cron("0 0 * * *") != Cron("@daily")
     assert len({Cron("0 0 * * *"), Cron("0 0  * * *")}) == 1 and "0 0" in repr(Cron("0 0 * * *"))
+
+
+@pytest.mark.parametrize("microsecond", [1, 500_000, 999_999])
+def test_a_clock_that_is_changed_within_a_second_of_where_it_is_looked_for(
+    microsecond: int,
+) -> None:
+    """A search that halves whole seconds once went on for ever in the last one and a half."""
+    change = datetime(2026, 3, 29, 1, tzinfo=UTC)
+    after = change - cron_module._STRIDE + timedelta(microseconds=microsecond)
+    until = change + timedelta(days=30)
+    assert cron_module._change_between(after, until, BERLIN) == change

@@ -12,6 +12,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.error import HTTPError, URLError
+from uuid import uuid4
 
 import django
 import pytest
@@ -19,7 +20,7 @@ from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from operator_app import clock, failures
+from operator_app import CircuitBreaker, clock, failures
 from operator_app.checks import check_settings
 from operator_app.models import FailureNotice, Operation, OperationJob, OperatorProcess, records
 from operator_app.outcomes import Failed
@@ -175,6 +176,30 @@ def test_many_failures_cost_two_inserts_more(operator: OperatorProcess) -> None:
     assert len(inserts) == 3
     assert FailureNotice.objects.values("failed_operation").distinct().count() == 7
     assert not FailureNotice.objects.exclude(should_run_at__lte=clock.now()).exists()
+
+
+@pytest.mark.parametrize(
+    "unique",
+    [lambda operation: f"customer {operation.customer_id}", lambda operation: "the same"],
+    ids=["about columns that a notice does not have", "one for all"],
+)
+def test_what_a_project_says_of_its_own_operations_keeps_no_notice_back(
+    operator: OperatorProcess, unique: Any
+) -> None:
+    """Neither its keys, which are made of their columns, nor its circuit breaker, which would have
+    nobody told that it is open."""
+    breaker = CircuitBreaker(on=(Exception,), failures=1)
+    with override_settings(
+        OPERATOR=TOLD | {"POLICY": {"unique": unique, "circuit_breaker": breaker}}
+    ):
+        policy = FailureNotice.resolved_policy()
+        assert (policy.unique, policy.circuit_breaker) == (None, None)
+        for _ in range(2):
+            wrong = scripted(raises(ValueError("no")), unique_key=f"{uuid4()}")
+            write(wrong, failures=2)
+            attempt(wrong, operator)
+            assert stored(wrong).state == "failed"
+        assert FailureNotice.objects.count() == 2
 
 
 @override_settings(OPERATOR=TOLD)

@@ -64,6 +64,8 @@ GOOD: list[tuple[str, Any]] = [
     ("unique", str),
     ("keep_jobs", "problems"),
     ("keep_jobs", "all"),
+    ("sensitive_fields", ["token"]),
+    ("sensitive_fields", ()),
 ]
 BAD: list[tuple[str, Any]] = [
     ("queue", ""),
@@ -137,6 +139,12 @@ BAD: list[tuple[str, Any]] = [
     ("unique", 7),
     ("keep_jobs", "none"),
     ("keep_jobs", True),
+    ("sensitive_fields", "token"),
+    ("sensitive_fields", b"token"),
+    ("sensitive_fields", ["token", 3]),
+    ("sensitive_fields", [""]),
+    ("sensitive_fields", None),
+    ("sensitive_fields", {"token"}),
 ]
 
 
@@ -210,6 +218,18 @@ def test_an_option_set_to_nothing_is_set(name: str, nothing: Any) -> None:
     something = {"priority": 9, "retry_on": (OSError,), "max_stops": 4, "give_up_on": (KeyError,)}
     resolved = resolve(Policy(**{name: nothing}), Policy(**{name: something[name]}))
     assert getattr(resolved, name) == nothing
+
+
+def test_sensitive_fields_add_up(settings: Any) -> None:
+    """A class that names one more does not show what its base or the project hides."""
+    settings.OPERATOR = {"POLICY": {"sensitive_fields": ["password"]}}
+    own, base = Policy(sensitive_fields=["token"]), Policy(sensitive_fields=["pin", "token"])
+    assert resolve(own, base).sensitive_fields == ("token", "pin", "password")
+    assert resolve(Policy(sensitive_fields=[]), base).sensitive_fields == (
+        "pin",
+        "token",
+        "password",
+    )
 
 
 def test_a_backoff_list_implies_one_attempt_more_than_it_has_delays() -> None:

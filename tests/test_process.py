@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError, ProgrammingError, connection
+from django.db import IntegrityError, OperationalError, ProgrammingError, connection
 
-from operator_app.duties import Dispatch, Record, Recount
+from operator_app.duties import Dispatch, Prune, Record, Recount
 from operator_app.models import Operation, OperationJob, OperatorProcess, specific
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.outcomes import Finished
@@ -323,18 +324,18 @@ class TestLeaving:
         assert Operation.objects.finished().count() == 1 + len(ahead)
         assert_nothing_left()
 
-    @pytest.mark.parametrize(("grace", "stops"), [(0.1, 1), (60, 2), (0, 1)])
+    @pytest.mark.parametrize("told", [(0.1, 1), (60, 2), (0, 1)])
     def test_after_the_grace_it_leaves_at_once(
         self,
         operator: Callable[..., Operator],
         gate: threading.Event,
         leaves: list[int],
-        grace: float,
-        stops: int,
+        caplog: pytest.LogCaptureFixture,
+        told: tuple[float, int],
     ) -> None:
         """When the grace is over, or at a second stop(), what runs is released and `leave` is
         called with 0: nobody waits for the threads of user code."""
-        begun = threading.Event()
+        (grace, stops), begun = told, threading.Event()
         held = Scripted.dispatch(script=Scripted.does("held", held_by(gate, begun)))
         running = operator(grace=grace)
 
@@ -352,6 +353,7 @@ class TestLeaving:
         watcher.join()
         assert not gate.is_set(), "it waited for the operation"
         assert leaves == [0]
+        assert actions(caplog)[-1] == "left" and caplog.records[-1].levelname == "WARNING"
         held.refresh_from_db()
         assert (held.state, held.attempts, held.failures) == ("scheduled", 1, 0)
         assert OperationJob.objects.get().outcome == "released"
@@ -471,6 +473,92 @@ def test_news_is_taken_as_seen_only_where_a_look_follows(
     told = [each for each in happened if each != "recount"]
     assert told.count("news seen") == told.count("look") > 0
     assert told == ["news seen", "look"] * (len(told) // 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("should_run_at", datetime(2026, 1, 1)),  # noqa: DTZ001  (without a zone, as users err)
+        ("should_run_at", timedelta(days=1)),
+        ("should_run_at", None),
+        ("queue", object()),
+        ("kind_id", "no such kind"),
+    ],
+)
+def test_what_run_makes_of_its_own_columns_harms_no_operator(
+    operator: Callable[..., Operator], name: str, value: Any
+) -> None:
+    """It is the user's instance that `run()` changes, and the engine does not believe it."""
+
+    def spoil(operation: Operation) -> None:
+        setattr(operation, name, value)
+
+    script = Scripted.does(f"spoil {name} {type(value)}", spoil)
+    spoilt, neighbour = Scripted.dispatch(script=script), Tick.dispatch()
+    assert operator(once=True).run() == 2
+    ended = Operation.objects.finished().values_list("pk", flat=True)
+    assert set(ended) == {spoilt.pk, neighbour.pk}
+    assert not OperatorProcess.objects.exists()
+
+
+class TestRefusals:
+    """The database is there, and refuses what one duty wants to do."""
+
+    def test_all_else_goes_on(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """What is due is run, and the duty is tried again; both are said once."""
+        monkeypatch.setattr("operator_app.refusals.DELAYS", (0.01, 0.05))
+        run, failures = Prune.run, [IntegrityError("it is referred to")] * 3
+
+        def fail(self: Prune) -> float:
+            if failures:
+                raise failures.pop()
+            return run(self)
+
+        monkeypatch.setattr(Prune, "run", fail)
+        Tick.dispatch()
+        running = operator()
+        watcher = when(lambda: not failures and Operation.objects.finished().exists(), running.stop)
+        assert running.run() == 1
+        watcher.join()
+        said = actions(caplog)
+        assert said.count("duty_refused") == 1 and "database_away" not in said
+
+    def test_what_ended_must_be_recorded(
+        self,
+        operator: Callable[..., Operator],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Without that nothing is to go on: it counts as an outage."""
+        run, failures = Record.run, [IntegrityError("no")]
+
+        def fail(self: Record) -> float:
+            if failures:
+                raise failures.pop()
+            return run(self)
+
+        monkeypatch.setattr(Record, "run", fail)
+        Tick.dispatch()
+        running = operator()
+        watcher = when(lambda: Operation.objects.finished().exists(), running.stop)
+        assert running.run() == 1
+        watcher.join()
+        assert actions(caplog).count("database_away") == 1 and "duty_refused" not in actions(caplog)
+
+    def test_once_does_not_try_again(
+        self, operator: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(self: Prune) -> float:
+            raise IntegrityError("no")
+
+        monkeypatch.setattr(Prune, "run", fail)
+        with pytest.raises(IntegrityError):
+            operator(once=True).run()
 
 
 class TestOutages:

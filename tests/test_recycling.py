@@ -13,7 +13,7 @@ import pytest
 
 from operator_app import clock
 from operator_app.models import Operation, OperationJob
-from operator_app.recycling import Limits, memory, stacks
+from operator_app.recycling import MIB, Limits, memory, stacks
 from tests.process.support import (
     assert_each_once,
     assert_nothing_left,
@@ -49,7 +49,7 @@ def test_seconds() -> None:
 def test_memory() -> None:
     """Reached when the process takes so much, once it has run something: a limit below what an
     idle process takes must not have it started over and over."""
-    assert 5 < memory() < 10_000
+    assert 5 * MIB < memory() < 10_000 * MIB
     assert Limits(rss=100_000).reached(1) is None
     assert Limits(rss=1).reached(0) is None
     reached = Limits(rss=1).reached(1)
@@ -61,7 +61,7 @@ def test_memory_is_that_of_now() -> None:
     """What is taken shows."""
     before = memory()
     taken = bytearray(b"x" * 64 * 1024 * 1024)
-    assert memory() > before + 50
+    assert memory() > before + 50 * MIB
     del taken
 
 

@@ -14,9 +14,10 @@ from django.db.migrations.operations.base import OperationCategory
 from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import OperationWriter
 
+from operator_app import clock
 from operator_app.exceptions import OperationExists, OperatorError
-from operator_app.models import Operation
-from operator_app.renames import RenameKind
+from operator_app.models import Circuit, Operation, Pause, Recurrence, Tally
+from operator_app.renames import RenameKind, renamed
 from operator_app.testing import run_due
 from tests.kinds.models import Ledger, Note, Sweep
 
@@ -92,6 +93,50 @@ def test_operations_follow_where_both_names_are_known(state: ProjectState) -> No
     kinds = [kind_of(operation) for operation in (before, ended, after, other)]
     assert kinds == ["kinds.sweep", "kinds.sweep", "kinds.sweep", "kinds.note"]
     assert ContentType.objects.filter(pk=broom.pk).exists()
+
+
+def test_what_is_kept_of_a_kind_follows_as_well(state: ProjectState) -> None:
+    """Its recurrences, pauses, circuit and tallies; an open circuit stays open."""
+    broom, sweep = as_broom(Sweep.dispatch()), sweep_type()
+    recurrence = Recurrence.objects.create(name="daily", kind=broom, expression="@daily")
+    Pause.objects.create(kind=broom, reason="a person's")
+    opened = Pause.objects.create(kind=broom, from_breaker=True)
+    circuit = Circuit.objects.create(kind=broom, pause=opened)
+    tally = Tally.objects.create(start=clock.now(), seconds=60, kind=broom, finished=7)
+    forwards(RenameKind("Broom", "Sweep"), state)
+    for row in (recurrence, circuit, tally):
+        row.refresh_from_db()
+        assert row.kind_id == sweep.pk
+    assert circuit.pause_id == opened.pk
+    # As if the kind had been paused under its new name: who resumes that ends them.
+    assert Pause.objects.of(kind=Sweep).count() == 2
+    assert Pause.objects.resume(kind=Sweep) == 2
+    assert not Pause.objects.exists()
+
+
+def test_a_pause_and_a_circuit_of_the_new_name_stay(state: ProjectState) -> None:
+    broom, sweep = as_broom(Sweep.dispatch()), sweep_type()
+    Pause.objects.create(kind=broom, reason="old")
+    Pause.objects.create(kind=sweep, reason="new")
+    Circuit.objects.create(
+        kind=broom, pause=Pause.objects.create(kind=broom, from_breaker=True), cooldown=8
+    )
+    Circuit.objects.create(kind=sweep, cooldown=2)
+    forwards(RenameKind("Broom", "Sweep"), state)
+    assert [(pause.reason, pause.kind_id) for pause in Pause.objects.all()] == [("new", sweep.pk)]
+    assert [circuit.cooldown for circuit in Circuit.objects.all()] == [2]
+
+
+@pytest.mark.django_db
+def test_tables_that_no_migration_has_made_yet_are_left_alone() -> None:
+    """Beside the very first migration of the operator's, which is all that it must depend on."""
+    loader = MigrationExecutor(connection).loader
+    first = loader.project_state([("operator_app", "0001_initial"), ("kinds", "0001_initial")])
+    assert "recurrence" not in first.apps.all_models["operator_app"]
+    operation = Sweep.dispatch()
+    as_broom(operation)
+    forwards(RenameKind("Broom", "Sweep"), first)
+    assert kind_of(operation) == "kinds.sweep"
 
 
 def test_an_operation_that_followed_can_be_run(state: ProjectState) -> None:
@@ -233,3 +278,33 @@ def test_a_migration_applies_and_unapplies_it() -> None:
     with connection.schema_editor(atomic=migration.atomic) as editor:
         migration.unapply(loader.project_state(), editor)
     assert kind_of(operation) == "kinds.broom"
+
+
+class First(migrations.Migration):
+    operations = [
+        migrations.RenameModel("Ledger", "Book"),
+        RenameKind("Broom", "Sweep"),
+        migrations.RenameModel("Book", "Journal"),
+    ]
+
+
+class Second(migrations.Migration):
+    operations = [RenameKind("cellar.Mop", "Broom"), migrations.RenameModel("Journal", "Diary")]
+
+
+def test_what_a_run_of_migrations_has_renamed() -> None:
+    """From the first name to the last, in the order of the run."""
+    first, second = First("0002", "kinds"), Second("0003", "kinds")
+    elsewhere = First("0009", "attic")
+    plan = [(first, False), (elsewhere, False), (second, False)]
+    assert renamed(plan, "kinds") == {
+        ("kinds", "diary"): ("kinds", "ledger"),
+        ("kinds", "sweep"): ("kinds", "broom"),
+        ("kinds", "broom"): ("cellar", "mop"),
+    }
+    assert renamed([(second, True), (first, True)], "kinds") == {
+        ("kinds", "ledger"): ("kinds", "diary"),
+        ("cellar", "mop"): ("kinds", "broom"),
+        ("kinds", "broom"): ("kinds", "sweep"),
+    }
+    assert renamed([], "kinds") == {}

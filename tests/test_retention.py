@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from operator_app import Policy, conf
-from operator_app.retention import problems, seconds_of
+from operator_app.retention import DEFAULTS, problems, seconds_of
 from tests.once import once
 
 pytestmark = once
@@ -21,11 +22,27 @@ def test_what_is_good() -> None:
     assert seconds_of(GOOD) == {"finished": 60.0, "failed": 86_400.0}
 
 
+def test_what_holds_where_nothing_is_said() -> None:
+    """What is named replaces its default, also with None; None in place of all keeps everything."""
+    days = {"finished": 7, "failed": 90, "cancelled": 7, "attempts": 90, "slots": 7}
+    assert {name: 86_400 * number for name, number in days.items()} == DEFAULTS
+    for given, holds in [
+        ({}, DEFAULTS),
+        ({"RETENTION": {}}, DEFAULTS),
+        ({"RETENTION": {"failed": 5, "slots": None}}, {**DEFAULTS, "failed": 5, "slots": None}),
+        ({"RETENTION": None}, {}),
+    ]:
+        with override_settings(OPERATOR=given):
+            assert list(conf.problems(given)) == []
+            assert holds == conf.get().RETENTION
+    assert "slots" not in seconds_of({"slots": None})
+
+
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
         (60, "must be a dict of ages"),
-        ({"done": 60}, "has no state 'done' (known: finished, failed, cancelled)"),
+        ({"done": 60}, "has no state 'done' (known: finished, failed, cancelled, attempts, slots)"),
         ({"finished": -1}, "['finished'] must be a number of seconds"),
         ({"finished": "1d"}, "['finished'] must be a number of seconds"),
         ({"finished": True}, "['finished'] must be a number of seconds"),

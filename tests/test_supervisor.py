@@ -238,3 +238,30 @@ def children_of(pid: int) -> list[str]:
 def test_how_a_process_ended(code: int, words: str) -> None:
     """In words, for every code."""
     assert _how(code) == words
+
+
+QUICK = {"HEARTBEAT": {"interval": 0.2, "timeout": 5}}
+
+
+def test_a_child_that_was_asked_to_leave_is_not_replaced(supervise: Supervise) -> None:
+    """Its place stays empty, while that of one that dies is taken again."""
+    parent = supervise(2, **QUICK)
+    asked, other = living()
+    OperatorProcess.objects.filter(pid=asked).stop(by="ann")
+    poll(lambda: lines(parent, "given_up"), 20, lambda: f"it to leave:\n{parent.log}")
+    os.kill(other, signal.SIGKILL)
+    poll(lambda: living() and other not in living(), 30, lambda: f"a new one:\n{parent.log}")
+    assert len(living()) == 1 and gone(asked)
+    parent.terminate()
+    assert parent.wait() == 0, parent.log
+    assert living() == []
+
+
+@pytest.mark.parametrize("verb", ["stop", "drain"])
+def test_a_parent_that_is_left_alone_leaves(verb: str, supervise: Supervise) -> None:
+    """When all of its children have left as they were asked to, also by draining."""
+    parent = supervise(2, **QUICK)
+    getattr(OperatorProcess.objects.all(), verb)()
+    assert parent.wait() == 0, parent.log
+    assert len(lines(parent, "given_up")) == 2
+    assert_nothing_left()

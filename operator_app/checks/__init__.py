@@ -18,7 +18,9 @@ The ids are stable, so that a project can name them in `SILENCED_SYSTEM_CHECKS`.
 | `operator_app.E014` | a kind's policy says `runner="asyncio"`, and its `run()` is not async |
 | `operator_app.E013` | `OPERATOR["ON_FAILURE"]` names something that cannot be called |
 | `operator_app.E015` | a kind's `recurrences` are none, or do not fit the kind |
+| `operator_app.E016` | a policy or an admin names a sensitive field that the kind does not have |
 | `operator_app.W001` | a class attribute of a kind overrides what the engine defines |
+| `operator_app.W009` | rows of the project are deleted with old operations, by default |
 
 With a database (`manage.py check --database default`, `manage.py migrate`):
 
@@ -39,6 +41,7 @@ from operator_app.checks.kinds import check_kinds
 from operator_app.checks.names import check_names
 from operator_app.checks.pending import check_pending
 from operator_app.checks.recurrences import check_recurrences
+from operator_app.checks.retention import check_retention
 from operator_app.checks.settings import check_settings
 
 __all__ = [
@@ -47,5 +50,6 @@ __all__ = [
     "check_names",
     "check_pending",
     "check_recurrences",
+    "check_retention",
     "check_settings",
 ]

@@ -11,8 +11,11 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from operator_app.checks.installed import kinds_of, own_classes
+from operator_app.conf import did_you_mean
 from operator_app.models import Operation, OperationManager, OperationQuerySet
+from operator_app.models.guards import engine_names
 from operator_app.policy import Policy
+from operator_app.validation import UNSET
 
 
 @register("operator_app")
@@ -21,7 +24,7 @@ def check_kinds(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     return [
         message
         for kind in kinds_of(app_configs)
-        for problems in (run_problems, policy_problems, manager_problems)
+        for problems in (run_problems, policy_problems, field_problems, manager_problems)
         for message in problems(kind)
     ]
 
@@ -89,6 +92,26 @@ def policy_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
         )
 
 
+def field_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
+    """Yield the sensitive fields that the policies among the classes of a kind name, and that it
+    does not have. Those of the project's policy may be of other kinds.
+    """
+    known = {field.name for field in (*kind._meta.concrete_fields, *kind._meta.many_to_many)}
+    for owner in own_classes(kind):
+        policy = vars(owner).get("policy")
+        named = policy.sensitive_fields if isinstance(policy, Policy) else UNSET
+        for name in () if named is UNSET else named:
+            if name not in known:
+                hint = did_you_mean(name, sorted(known - engine_names()))
+                yield Error(
+                    f"{owner.__name__}.policy names {name!r} in sensitive_fields, which is no "
+                    f"field of {kind._meta.label}{hint}",
+                    hint="It masks nothing: name the field as the class has it.",
+                    obj=kind,
+                    id="operator_app.E016",
+                )
+
+
 def manager_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
     """Yield what is wrong with the managers that the engine and the admin start from."""
     default = kind._default_manager
@@ -107,8 +130,9 @@ def manager_problems(kind: type[Operation]) -> Iterator[CheckMessage]:
         yield Error(
             f"{kind._meta.label}.all_objects leaves out cancelled operations, or is not an "
             "OperationManager; outcomes are recorded through it.",
-            hint="Give your manager another name, or write "
-            "all_objects = OperationManager(with_cancelled=True).",
+            hint="Give your manager another name, or write all_objects = AllOperationsManager(), "
+            "with `from operator_app.models import AllOperationsManager`, or a class derived from "
+            "it.",
             obj=kind,
             id="operator_app.E007",
         )

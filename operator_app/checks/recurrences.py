@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, register
 
 from operator_app.checks.installed import kinds_of
-from operator_app.models import Operation, arguments
-from operator_app.models.declared import all_declared, declarations
+from operator_app.models import Operation, arguments, kinds
+from operator_app.models.declared import as_written
 from operator_app.models.recurrence import NAME_LENGTH
 from operator_app.recurring import Recurring
 
@@ -28,20 +28,18 @@ def check_recurrences(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
 
 def problems_of(kind: type[Operation]) -> Iterator[CheckMessage]:
     """Yield what is wrong with the recurrences of a kind."""
-    listed: list[object] = [*declarations(kind)]
-    for each in listed:
-        if not isinstance(each, Recurring):
-            yield _error(
-                kind,
-                f"{kind._meta.label}.recurrences has {each!r}, which is no Recurring.",
-                'Write recurrences = [Recurring("0 3 * * *")].',
-            )
-            return
-    for declared in declarations(kind):
+    if wrong := _wrong_type(as_written(kind)):
+        yield _error(
+            kind,
+            f"{kind._meta.label}.recurrences {wrong}.",
+            'Write recurrences = [Recurring("0 3 * * *")].',
+        )
+        return
+    for declared in as_written(kind):
         name = declared.name or kind._meta.label
         if len(name) > NAME_LENGTH:
             yield _error(kind, f"The name {name!r} is longer than {NAME_LENGTH}.", "Shorten it.")
-        others = [model._meta.label for other, model, _ in all_declared() if other == name]
+        others = _named(name)
         if len(others) > 1:
             yield _error(
                 kind,
@@ -52,6 +50,28 @@ def problems_of(kind: type[Operation]) -> Iterator[CheckMessage]:
             arguments.check_fields(kind, dict(declared.fields))
         except TypeError as error:
             yield _error(kind, f"The recurrence {name!r}: {error}", "Correct its fields.")
+
+
+def _wrong_type(written: object) -> str:
+    """Return why these are no recurrences, empty if they are."""
+    # What can be walked through once only would be empty the next time.
+    if isinstance(written, (str, bytes)) or not isinstance(written, Collection):
+        return f"is {written!r}, which is no list"
+    strange = [each for each in written if not isinstance(each, Recurring)]
+    return f"has {strange[0]!r}, which is no Recurring" if strange else ""
+
+
+def _named(name: str) -> list[str]:
+    """Return the kind of each recurrence of this name, but for what is wrong with others' types:
+    that is said of them.
+    """
+    return [
+        model._meta.label
+        for model in kinds.all_kinds()
+        if not _wrong_type(written := as_written(model))
+        for each in written
+        if (each.name or model._meta.label) == name
+    ]
 
 
 def _error(kind: type[Operation], message: str, hint: str) -> CheckMessage:

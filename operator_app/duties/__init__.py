@@ -8,11 +8,13 @@ from operator_app.duties.record import Record
 from operator_app.duties.recount import Recount
 from operator_app.duties.recur import Recur
 from operator_app.duties.rescue import Rescue
+from operator_app.duties.tally import KeepTally
 from operator_app.duties.watch import Watch
 
 __all__ = [
     "Dispatch",
     "Heartbeat",
+    "KeepTally",
     "NowAndThen",
     "Prune",
     "Record",

@@ -8,6 +8,10 @@ from typing import Final
 
 NEVER: Final = 3600.0
 """The delay of a duty that waits to be woken, in seconds; an hour, in case nobody does."""
+CONTENDED: Final = 0.02
+"""Seconds to wait, about, for what another operator is just seeing to."""
+LOCKED: Final = 5.0
+"""Seconds until another try of what somebody's transaction has locked."""
 
 
 class Duty(ABC):
@@ -22,7 +26,7 @@ class NowAndThen(Duty):
     """Does another duty when its delay has passed, however often it is asked to."""
 
     def __init__(self, duty: Duty) -> None:
-        self._duty = duty
+        self.duty = duty
         self._due_at = self._done_at = 0.0
 
     def at_once(self, *, pause: float = 0.0) -> None:
@@ -39,7 +43,7 @@ class NowAndThen(Duty):
         left = self._due_at - time.monotonic()
         if left > 0:
             return left
-        delay = self._duty.run()
+        delay = self.duty.run()
         self._done_at = time.monotonic()
         self._due_at = self._done_at + delay
         return delay

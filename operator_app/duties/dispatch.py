@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from operator_app import clock, conf, log
-from operator_app.duties.base import Duty
+from operator_app.duties.aside import Aside
+from operator_app.duties.base import CONTENDED, Duty
 from operator_app.duties.heartbeat import Heartbeat
 from operator_app.duties.hints import Hints
 from operator_app.duties.pauses import Pauses
@@ -19,12 +20,8 @@ from operator_app.models.announcements import SOMETHING
 from operator_app.models.lanes import Lane
 from operator_app.runners import Runner
 
-SET_ASIDE_FOR: Final = 60.0
-"""Seconds for which a kind is left alone after one of its operations could not be loaded."""
 ENGAGED: Final = 0.25
 """Seconds until the next look at whether what waits has waited too long, while all are busy."""
-CONTENDED: Final = 0.02
-"""Seconds to wait, about, when what is due is just being claimed by others."""
 
 
 class Dispatch(Duty):
@@ -65,7 +62,7 @@ class Dispatch(Duty):
         self._left = left
         self._interval = interval
         self._known: dict[int, str] = {}
-        self._set_aside: dict[int, float] = {}
+        self._aside = Aside()
         self._reported: set[int] = set()
         self._hints = Hints()
         self._pauses = Pauses(database, is_told)
@@ -134,12 +131,12 @@ class Dispatch(Duty):
 
     def set_aside(self, kind_id: int) -> None:
         """Leave a kind alone for a while: its operations cannot be loaded here now."""
-        self._set_aside[kind_id] = time.monotonic() + SET_ASIDE_FOR
+        seconds = self._aside.put(kind_id)
         log.logger.error(
             "Operations of %s could not be loaded; this operator leaves them alone for %.0f s. Has "
             "the database been migrated, and has the operator been restarted since?",
             kinds.label_of(kind_id, self._database),
-            SET_ASIDE_FOR,
+            seconds,
             extra={"action": "set_aside"},
         )
 
@@ -161,11 +158,8 @@ class Dispatch(Duty):
             # Its content type may have been made since, by `migrate` or by the first operation.
             self._learn_kinds()
             self._report_unknown(strange - self._known.keys())
-        this = time.monotonic()
         return [
-            lane
-            for lane in mine
-            if lane.kind_id in self._known and self._set_aside.get(lane.kind_id, this) <= this
+            lane for lane in mine if lane.kind_id in self._known and lane.kind_id not in self._aside
         ]
 
     def _open(self, wanted: list[Lane], now: datetime) -> list[Lane]:

@@ -21,6 +21,7 @@ from operator_app.models.connections import freshen, reset, tidy
 from operator_app.models.process import successor
 from operator_app.models.watchdog import watching
 from operator_app.moments import later
+from operator_app.recycling import memory
 from operator_app.wakeups import Echo, Wakeup
 
 RETRY: Final = 1.0
@@ -38,6 +39,8 @@ class Heartbeat(Duty):
         watch: a duty to do in the heartbeat's thread, too, as often as it wants.
         lost: called with the old row when this operator was taken for dead, so that it drops what
             has not begun under that identity.
+        asked: called from the heartbeat's thread with what a person wants of this operator now: see
+            `OperatorProcess.asked`.
         identity: of the first row, if a parent is to know it.
         echo: what is called with each beat, to find out whether calls arrive.
     """
@@ -50,6 +53,7 @@ class Heartbeat(Duty):
         capacity: int,
         watch: Duty | None = None,
         lost: Callable[[OperatorProcess], object] = bool,
+        asked: Callable[[str], object] = bool,
         identity: UUID | None = None,
         echo: Echo | None = None,
     ) -> None:
@@ -59,6 +63,8 @@ class Heartbeat(Duty):
         self._capacity = capacity
         self._watch = watch
         self._lost = lost
+        self._tell = asked
+        self._told = ""
         self._identity = identity
         self._over = threading.Event()
         self._wakeup = Wakeup()
@@ -102,6 +108,7 @@ class Heartbeat(Duty):
         now = clock.now(self._database)
         timeout = conf.get().HEARTBEAT.timeout
         self._identity = self._identity or uuid4()
+        old = self.process
         fields = {
             "hostname": socket.gethostname(),
             "pid": os.getpid(),
@@ -112,16 +119,21 @@ class Heartbeat(Duty):
             "started_at": now,
             "heartbeat_at": now,
             "alive_until": later(now, timeout),
-            "draining": self.draining,
+            "draining": self.draining or bool(self._told),
+            "rss": memory(),
         }
+        if old is not None:
+            # What was asked of it as that one, it does as this one.
+            fields |= {name: getattr(old, name) for name in ("asked", "asked_by", "asked_at")}
         rows = OperatorProcess.objects.using(self._database)
         self.process, _ = rows.update_or_create(uuid=self._identity, defaults=fields)
         self._identity = None
         return self.process
 
     def run(self) -> float:
-        """Beat once; return the interval. One UPDATE, and one look at the database's clock; with an
-        echo, that is told along with the UPDATE.
+        """Beat once, and say so if somebody wants something else of this operator than before;
+        return the interval. One UPDATE, and one look at the database's clock; with an echo, that is
+        told along with the UPDATE.
         """
         beat = conf.get().HEARTBEAT
         process = self.process
@@ -130,7 +142,9 @@ class Heartbeat(Duty):
         if call is None:
             clock.measure(self._database)
         now = clock.now(self._database)
-        held = process.beat(now, timeout=beat.timeout, draining=self.draining, call=call)
+        held = process.beat(
+            now, timeout=beat.timeout, draining=self.draining, rss=memory(), call=call
+        )
         if self._echo is not None and held:
             self._echo.called()
         if not held:
@@ -144,6 +158,9 @@ class Heartbeat(Duty):
                 new.uuid,
                 extra={"action": "declared_lost", "operator": str(process.uuid)},
             )
+        elif process.asked != self._told:
+            self._told = process.asked
+            self._tell(self._told)
         return beat.interval
 
     def look(self) -> None:

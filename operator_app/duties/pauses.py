@@ -44,8 +44,12 @@ class Pauses:
         # Before it is read, so that a change meanwhile is read again.
         self._read_at = time.monotonic()
         before = {pause.scope for pause in self._known if pause.is_active(now)}
-        rows = Pause.objects.using(self._database).active(now)
-        self._known = list(rows.select_related("circuit"))
+        try:
+            rows = Pause.objects.using(self._database).active(now)
+            self._known = list(rows.select_related("circuit"))
+        except BaseException:
+            self._read_at = 0.0
+            raise
         self._is_more |= any(pause.scope not in before for pause in self._known)
 
     def is_more(self) -> bool:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 from operator_app import clock, conf, log
-from operator_app.duties.base import Duty
+from operator_app.duties.aside import Aside
+from operator_app.duties.base import CONTENDED, LOCKED, Duty
 from operator_app.models import Recurrence, declared, slots
-from operator_app.models.transactions import is_away
+from operator_app.models.transactions import is_away, is_locked
 
 MOST: Final = 100
-"""How many recurrences are looked at in one run."""
+"""How many recurrences are looked at with one query."""
 WAITING: Final = 1.0
 """Seconds between two looks at whether an operation has ended that a queued slot waits for."""
-CONTENDED: Final = 0.02
-"""Seconds to wait for what another operator is just seeing to."""
-SET_ASIDE_FOR: Final = 60.0
-"""Seconds for which a recurrence is left to others after its fields did not fit here."""
 LOOKS: Final = 5
 """How many times rarer than for operations the look for new recurrences is, where nothing tells of
 them."""
@@ -42,21 +37,34 @@ class Recur(Duty):
     ) -> None:
         self._database = database
         self._interval = interval
-        self._set_aside: dict[int, float] = {}
+        self._aside = Aside()
+        self._waiting: set[int] = set()
         self._is_complete = False
 
     def run(self) -> float:
         """See to the slots that have come; return when the next one does.
 
-        One query if none has; one more the first time, if the code declares recurrences.
+        One query if none has, or for each `MOST` that have; one more the first time, if the code
+        declares recurrences.
         """
         if not self._is_complete:
             declared.insert_missing(self._database)
             self._is_complete = True
-        found = [each for each in slots.look(self._database, MOST) if self._is_mine(each)]
-        now = clock.now(self._database)
         delays = [LOOKS * self._interval()]
-        for recurrence in found:
+        seen = set(self._aside)
+        is_over = False
+        while not is_over:
+            page = slots.look(self._database, MOST, seen)
+            now = clock.now(self._database)
+            delays += self._see_to_all(page, now)
+            seen.update(each.pk for each in page)
+            # The others wait for nothing, and come later.
+            is_over = len(page) < MOST or not _has_to_be_seen_to(page[-1], now)
+        return min(delays)
+
+    def _see_to_all(self, page: list[Recurrence], now: datetime) -> list[float]:
+        delays = []
+        for recurrence in page:
             try:
                 delays.append(self._see_to(recurrence, now))
             except Exception as error:
@@ -64,7 +72,9 @@ class Recur(Duty):
                 if is_away(error):
                     raise
                 self._leave(recurrence, error)
-        return min(delays)
+            else:
+                self._waiting.discard(recurrence.pk)
+        return delays
 
     def _see_to(self, recurrence: Recurrence, now: datetime) -> float:
         """Make what is due of a recurrence; return the seconds until there is more to do."""
@@ -78,16 +88,28 @@ class Recur(Duty):
         delay = self._interval() if next_at is None else (next_at - now).total_seconds()
         return min(delay, WAITING) if getattr(recurrence, "waits", False) else delay
 
-    def _is_mine(self, recurrence: Recurrence) -> bool:
-        return self._set_aside.get(recurrence.pk, 0.0) <= time.monotonic()
-
     def _leave(self, recurrence: Recurrence, error: Exception) -> None:
-        # Another operator may know the kind as the recurrence does: this one's code may be older.
-        self._set_aside[recurrence.pk] = time.monotonic() + SET_ASIDE_FOR * random.uniform(0.9, 1.1)
+        if is_locked(error):
+            self._aside.put(recurrence.pk, LOCKED)
+            if recurrence.pk not in self._waiting:
+                self._waiting.add(recurrence.pk)
+                log.logger.warning(
+                    "No operation can be made for the recurrence %s yet: a transaction has locked "
+                    "what it needs, the unique key of its operation, say.",
+                    recurrence,
+                    extra={"action": "recurrence_waits"},
+                )
+            return
+        seconds = self._aside.put(recurrence.pk)
         log.logger.error(
             "No operation can be made for the recurrence %s: %s. This operator leaves it alone for "
             "%.0f s; another one may know its kind. To change it, open it in the admin.",
-            *(recurrence, str(error).strip() or repr(error), SET_ASIDE_FOR),
+            *(recurrence, str(error).strip() or repr(error), seconds),
             exc_info=None if isinstance(error, slots.UnfitFieldsError) else error,
             extra={"action": "recurrence_unfit"},
         )
+
+
+def _has_to_be_seen_to(recurrence: Recurrence, now: datetime) -> bool:
+    is_due = recurrence.next_run_at is not None and recurrence.next_run_at <= now
+    return is_due or getattr(recurrence, "waits", False)

@@ -11,6 +11,7 @@ from operator_app.models.querysets import AllOperationsManager, OperationManager
 from operator_app.models.recurrence import Recurrence
 from operator_app.models.slot import RecurrenceSlot
 from operator_app.models.tag import OperationTag
+from operator_app.models.tally import Tally
 
 __all__ = [
     "AllOperationsManager",
@@ -26,4 +27,5 @@ __all__ = [
     "Pause",
     "Recurrence",
     "RecurrenceSlot",
+    "Tally",
 ]

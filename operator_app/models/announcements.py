@@ -135,7 +135,7 @@ def announce_pending(jobs: Iterable[OperationJob], alias: str) -> None:
     for job in jobs:
         if job.ending is not None and not job.ending.ended and job.ended_at is not None:
             changes = job.ending.changes(job.ended_at)
-            moments.append(changes.get("should_run_at", job.operation.should_run_at))
+            moments.append(changes.get("should_run_at", job.due_at))
     if moments:
         announce(alias, min(moments))  # type: ignore[type-var, arg-type]
 

@@ -15,6 +15,7 @@ PARTS: Final = (
     "retried",
     "rescheduled",
     "released",
+    "failed",
     "aborted",
 )
 LEFT: Final = ("key_taken", "left")
@@ -42,6 +43,8 @@ class Changed(int):
     """Pending, and due at another time."""
     released: int = 0
     """Were held by a lost operator, and are pending."""
+    failed: int = 0
+    """Were held by a lost operator, and have failed."""
     aborted: int = 0
     """Were held by a lost operator, and had been asked to abort: cancelled."""
     key_taken: int = 0

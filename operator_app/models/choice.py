@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Final
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
-from operator_app.models import kinds
+from operator_app.models import kinds, states
 from operator_app.models.process import OperatorProcess
-from operator_app.models.search import condition
+from operator_app.models.search import NUL, condition
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 STATES: Final = ("scheduled", "due", "running", "stuck", "finished", "failed", "cancelled")
 """The states of an operation, which are also the adjectives of its queryset."""
+
+TIMES: Final = {
+    "created": ("created_at",),
+    "due": ("should_run_at",),
+    "ended": states.ENDINGS,
+}
+"""The columns of what `Choice` calls `..._after` and `..._before`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,12 @@ class Choice:
         operators: "host:pid" of who has claimed them.
         tag: a tag, a default tag, or a unique key.
         exception: the dotted path of a class with which an attempt has ended.
+        fingerprint: that of the error with which the last attempt has ended.
+        created_after, created_before: when they were scheduled; the first moment is one of those
+            meant, the last is not.
+        due_after, due_before: when they should run.
+        ended_after, ended_before: when they finished, failed or were cancelled; whatever has not
+            ended is not meant.
     """
 
     ids: Sequence[int] = ()
@@ -43,6 +57,13 @@ class Choice:
     operators: Sequence[str] = ()
     tag: str = ""
     exception: str = ""
+    fingerprint: str = ""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    due_after: datetime | None = None
+    due_before: datetime | None = None
+    ended_after: datetime | None = None
+    ended_before: datetime | None = None
 
     @property
     def is_narrow(self) -> bool:
@@ -54,8 +75,11 @@ class Choice:
         those of `search.condition()` for a tag.
 
         Raises:
-            ValueError: for a state, a kind or an operator that there is not.
+            ValueError: for a state, a kind or an operator that there is not, and for a text that no
+                database has.
         """
+        if any(NUL in text for text in self._texts()):
+            raise ValueError("No text that was stored has the character NUL in it.")
         rows = kinds.operations(alias)
         if self.states:
             rows = reduce(or_, [_in_state(alias, state) for state in dict.fromkeys(self.states)])
@@ -72,8 +96,19 @@ class Choice:
         if self.tag:
             rows = rows.filter(condition(self.tag, alias))
         if self.exception:
-            rows = rows.filter(_had(self.exception))
+            rows = rows.filter(had(self.exception))
+        if self.fingerprint:
+            rows = rows.filter(ended_with(self.fingerprint))
+        for name, columns in TIMES.items():
+            after, before = getattr(self, f"{name}_after"), getattr(self, f"{name}_before")
+            if after is not None or before is not None:
+                rows = rows.filter(_between(columns, after, before))
         return rows
+
+    def _texts(self) -> list[str]:
+        several = (self.states, self.kinds, self.queues, self.operators)
+        one_each = (self.tag, self.exception, self.fingerprint)
+        return [*one_each, *(text for texts in several for text in texts)]
 
 
 def by_state(rows: OperationQuerySet[Operation]) -> dict[str, int]:
@@ -99,7 +134,36 @@ def _operators(name: str, alias: str) -> list[int]:
     return ids
 
 
-def _had(exception: str) -> Exists:
+def _between(columns: Sequence[str], after: datetime | None, before: datetime | None) -> Q:
+    """Return that one of these columns is in a span of time."""
+    found = Q()
+    for column in columns:
+        span = Q(**{f"{column}__isnull": False})
+        if after is not None:
+            span &= Q(**{f"{column}__gte": after})
+        if before is not None:
+            span &= Q(**{f"{column}__lt": before})
+        found |= span
+    return found
+
+
+def had(exception: str) -> Exists | Q:
+    """Return the condition that an attempt has ended with an exception of this dotted path."""
     from operator_app.models.job import OperationJob
 
+    if NUL in exception:
+        return Q(pk__in=[])
     return Exists(OperationJob.objects.filter(operation=OuterRef("pk"), exception_class=exception))
+
+
+def ended_with(fingerprint: str) -> Q:
+    """Return the condition that the last attempt has ended with an error of this fingerprint. It
+    goes from the index of the attempts to the operations, and not through all of these.
+    """
+    from operator_app.models.job import OperationJob
+
+    if NUL in fingerprint:
+        return Q(pk__in=[])
+    jobs = OperationJob.objects.filter(fingerprint=fingerprint)
+    last = jobs.filter(operation=OuterRef("pk"), number=OuterRef("attempts"))
+    return Q(Exists(last), pk__in=jobs.values("operation_id"))

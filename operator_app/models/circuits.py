@@ -41,7 +41,7 @@ def judge(jobs: Sequence[OperationJob], alias: str) -> None:
         if job.trial_of is not None:
             in_transaction(alias, lambda job=job: _end_trial(job, alias))  # type: ignore[misc]
         elif _has_failed(job):
-            failed.setdefault(job.operation.kind_id, []).append(job)
+            failed.setdefault(job.kind_id, []).append(job)
     for group in failed.values():
         in_transaction(alias, lambda group=group: _count(group, alias))  # type: ignore[misc]
 
@@ -97,7 +97,7 @@ def _count(jobs: Sequence[OperationJob], alias: str) -> None:
     last = jobs[-1]
     breaker = last.policy.circuit_breaker
     assert isinstance(breaker, CircuitBreaker)
-    kind_id = last.operation.kind_id
+    kind_id = last.kind_id
     circuits = Circuit.objects.using(alias)
     circuit, _ = circuits.select_for_update().get_or_create(kind_id=kind_id)
     if circuit.pause_id is not None:

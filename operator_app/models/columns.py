@@ -99,4 +99,11 @@ INDEXES: Final[list[models.Index]] = [
         name="operator_app_cancelled",
         where=models.Q(cancelled_at__isnull=False),
     ),
+    # For the search, which finds ended operations, too. Most have no key, and cost it nothing.
+    PartialIndex(
+        fields=["unique_key"],
+        name="operator_app_keys",
+        where=models.Q(unique_key__isnull=False),
+        plain_fields=["unique_key"],
+    ),
 ]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db.models import Count
-
 from operator_app import clock
 from operator_app.models import kinds, states
+from operator_app.models.loads import busy_with
 from operator_app.models.pause import Pause
 from operator_app.models.process import OperatorProcess
 from operator_app.moments import in_words
@@ -113,11 +112,10 @@ def _busy(row: Operation, now: datetime, living: list[OperatorProcess]) -> Reaso
     query.
     """
     able = [each for each in living if each.serves(row.queue) and each.knows(row.kind_id)]
-    held = kinds.operations(row._alias).started().filter(operator__in=[each.pk for each in able])
-    counts = dict(held.order_by().values_list("operator").annotate(Count("pk")))
-    if any(counts.get(each.pk, 0) < each.capacity for each in able):
+    found = busy_with(row._alias, [row.kind_id], able)
+    if any(held < room for held, room in found.values()):
         return None
-    loads = ", ".join(f"{each} {counts[each.pk]} of {each.capacity}" for each in able)
+    loads = ", ".join(f"{each} {held} of {room}" for (each, _), (held, room) in found.items())
     return Reason(
         "operators_busy",
         f"It has been due for {_since(row.should_run_at, now)}, and all operators that could run "
@@ -196,7 +194,7 @@ def _past(row: Operation) -> Iterator[Reason]:
     from operator_app.models.job import OperationJob
 
     jobs = OperationJob.objects.using(row._alias).filter(operation=row.pk, outcome__isnull=False)
-    last = jobs.order_by("-number").first()
+    last = jobs.order_by("-number").only("outcome", "message").first()
     if last is None:
         yield Reason("retried", f"It was tried before{_counted(row)}.")
         return

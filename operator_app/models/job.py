@@ -14,6 +14,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
+from operator_app.fingerprint import LENGTH
 from operator_app.models import (
     attempts,
     begun,
@@ -27,6 +28,7 @@ from operator_app.models import (
     states,
 )
 from operator_app.models.current import running
+from operator_app.models.indexes import PartialIndex
 from operator_app.models.progress import MESSAGE_LENGTH
 from operator_app.outcomes import Finished, Outcome
 from operator_app.policy import BUILT_IN, Policy
@@ -63,6 +65,8 @@ class OperationJob(models.Model):
     exception_class = models.CharField(_("exception"), max_length=255, blank=True)
     message = models.TextField(_("message"), blank=True)
     traceback = models.TextField(_("traceback"), blank=True)
+    fingerprint = models.CharField(_("fingerprint"), max_length=LENGTH, null=True, editable=False)
+    """What errors of one sort share; null if there was none, or it was not found out."""
     log = models.TextField(_("log"), blank=True)
     meta = models.JSONField(_("meta"), default=dict, blank=True)
     progress_done = models.FloatField(_("done"), null=True)
@@ -94,6 +98,8 @@ class OperationJob(models.Model):
     """The open circuit that it was let through to try; None for all others."""
     write_tried: int = 0
     """How often the outcome was written; more than once only after an outage."""
+    waited_for_lock: bool = False
+    """Whether its outcome could not be written once, as somebody had locked its operation."""
     has_row: bool = False
     """Whether it was written while it ran. `pk` does not tell: a rolled back INSERT leaves one."""
     ran_apart: bool = False
@@ -111,6 +117,15 @@ class OperationJob(models.Model):
         verbose_name_plural = _("jobs")
         constraints = [
             models.UniqueConstraint(fields=["operation", "number"], name="operator_app_job_number"),
+        ]
+        indexes = [
+            # Most attempts have none, and cost the index nothing.
+            PartialIndex(
+                fields=["fingerprint", "operation"],
+                name="operator_app_job_sort",
+                where=models.Q(fingerprint__isnull=False),
+                plain_fields=["fingerprint", "operation"],
+            ),
         ]
 
     def __str__(self) -> str:
@@ -140,6 +155,9 @@ class OperationJob(models.Model):
             "started_at": operation.started_run_at,
             "read_at": read_at,
             "holder_id": operation.operator_id,
+            "due_at": operation.should_run_at,
+            "queue": operation.queue,
+            "kind_id": operation.kind_id,
         }
         job._state.fields_cache["operation"] = operation
         if read_at is not None and type(operation) is not kinds.base():
@@ -154,6 +172,21 @@ class OperationJob(models.Model):
         return self.operation.operator_id
 
     @cached_property
+    def due_at(self) -> datetime:
+        """When it should run, as it was when it was claimed."""
+        return self.operation.should_run_at
+
+    @cached_property
+    def queue(self) -> str:
+        """The queue of its operation, as it was when it was claimed."""
+        return self.operation.queue
+
+    @cached_property
+    def kind_id(self) -> int:
+        """The content type of its operation's kind."""
+        return self.operation.kind_id
+
+    @cached_property
     def captured(self) -> capture.Captured:
         """The log lines that `run()` has emitted so far."""
         return capture.Captured()
@@ -163,7 +196,7 @@ class OperationJob(models.Model):
         """The kind of its operation, "app.Model"."""
         if self.kind is not None:
             return self.kind._meta.label
-        return kinds.label_of(self.operation.kind_id, self.alias)
+        return kinds.label_of(self.kind_id, self.alias)
 
     @property
     def tags(self) -> list[str]:
@@ -183,7 +216,7 @@ class OperationJob(models.Model):
     @cached_property
     def kind(self) -> type[Operation] | None:
         """The class of the operation; None if this process does not know it."""
-        return kinds.model_of(self.operation.kind_id, self.alias)
+        return kinds.model_of(self.kind_id, self.alias)
 
     @cached_property
     def policy(self) -> Policy:
@@ -268,6 +301,7 @@ class OperationJob(models.Model):
         if (report := outcome.report) is not None:
             self.exception_class = shortened(report.exception_class, MESSAGE_LENGTH)
             self.message, self.traceback = report.message, report.traceback
+            self.fingerprint = report.fingerprint or None
 
     def perform(self, *, final: bool = False) -> Outcome:
         """Claim the operation by hand if it is unclaimed, run it, record the outcome, call hooks.

@@ -72,6 +72,8 @@ def id_of_label(label: str, alias: str) -> int | None:
     first time.
     """
     app_label, _dot, name = label.rpartition(".")
+    if "\0" in label:  # PostgreSQL refuses to look for it.
+        return None
     try:
         return _content_types(alias).get_by_natural_key(app_label, name.lower()).pk
     except ContentType.DoesNotExist:

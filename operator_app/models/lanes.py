@@ -53,6 +53,9 @@ SELECT queue, priority, kind_id, should_run_at FROM {table}
 WHERE id {among}
 """
 
+IN_LANE: Final = "queue = %s AND priority = %s AND kind_id = %s"
+"""The condition that an operation is in a lane; its parameters are the first three of the lane."""
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/-]+")
 _WORD: Final = re.compile(rf"(\d{{1,18}}) (-?\d{{1,5}}) ({_PLAIN.pattern})")
 

@@ -47,7 +47,8 @@ class FailureNotice(Operation):
         runner="threads",
         max_attempts=6,
         backoff=Backoff.exponential(30, factor=4),
-        # What a project says of its own operations must neither lose a notice nor repeat it.
+        # What a project says of its own operations must neither lose a notice nor repeat it, nor
+        # keep the failure from being recorded.
         retry_on=(BaseException,),
         give_up_on=(),
         on_stuck="retry",
@@ -56,6 +57,8 @@ class FailureNotice(Operation):
         timeout=None,
         atomic=False,
         expires_after=None,
+        unique=None,
+        circuit_breaker=None,
     )
 
     class Meta:
@@ -70,7 +73,7 @@ class FailureNotice(Operation):
         """
         job = self._failed_job()
         operation = job.operation.specific
-        report = ErrorReport(job.exception_class, job.message, job.traceback)
+        report = ErrorReport(job.exception_class, job.message, job.traceback, job.fingerprint or "")
         problem: BaseException | None = None
         for path in conf.get().ON_FAILURE:
             if path in self.told:
@@ -127,7 +130,7 @@ def give_notice(jobs: Sequence[OperationJob], alias: str) -> None:
         if not isinstance(job.ending, Failed) or _is_notice(job, alias):
             continue
         notice = FailureNotice(failed_operation_id=job.operation_id, number=job.number)
-        notice.queue, notice.should_run_at = job.operation.queue, now
+        notice.queue, notice.should_run_at = job.queue, now
         scheduling.prepare(notice, alias)
         notices.append(notice)
     if notices:
@@ -136,5 +139,5 @@ def give_notice(jobs: Sequence[OperationJob], alias: str) -> None:
 
 
 def _is_notice(job: OperationJob, alias: str) -> bool:
-    model = kinds.model_of(job.operation.kind_id, alias)
+    model = kinds.model_of(job.kind_id, alias)
     return model is not None and issubclass(model, FailureNotice)

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Max
-
-from operator_app.models import kinds
+from operator_app.models import counts, kinds
+from operator_app.models.depths import depths, fair_cap
+from operator_app.models.loads import IDLE, Load, loads
+from operator_app.models.number import Number
 from operator_app.models.pause import Pause
 from operator_app.models.process import OperatorProcess
+from operator_app.models.rates import Rate, rates
 
 if TYPE_CHECKING:
     from operator_app.models.lanes import Lane
     from operator_app.models.operation import Operation
     from operator_app.models.querysets import OperationQuerySet
-
-CAP: Final = 10_000
-"""Up to how many operations are counted; more are said to be more."""
-WINDOW: Final = 100_000
-"""Among how many of the newest operations the finished ones are counted, which are in no index."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """How many there are, up to a cap."""
-
-    count: int
-    is_more: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.count:,}{'+' if self.is_more else ''}"
-
-    @classmethod
-    def of(cls, rows: OperationQuerySet[Operation], cap: int = CAP) -> Number:
-        """Count these, up to the cap. One query, which reads no more than that."""
-        found = rows.order_by()[: cap + 1].count()
-        return cls(min(found, cap), found > cap)
-
-    @classmethod
-    def sum(cls, numbers: Iterable[Number]) -> Number:
-        """Return how many these are together."""
-        numbers = list(numbers)
-        total = sum(each.count for each in numbers)
-        return cls(min(total, CAP), total > CAP or any(each.is_more for each in numbers))
 
 
 @dataclass(frozen=True)
@@ -68,10 +41,19 @@ class OperatorView:
     name: str
     queues: list[str]
     holds: int
+    """How many operations he has claimed that have not ended."""
+    on_threads: int
+    """How many of these run on threads, or wait for one."""
     capacity: int
+    """How many threads he has."""
     draining: bool
     beat: float
     """Seconds since his last heartbeat."""
+
+    @property
+    def load(self) -> Load:
+        """What he holds, by where it runs."""
+        return Load(self.on_threads, self.holds - self.on_threads)
 
 
 @dataclass(frozen=True)
@@ -83,6 +65,8 @@ class Overview:
     queues: list[QueueView]
     operators: list[OperatorView]
     pauses: list[str]
+    rates: dict[str, Rate]
+    """What was done in the last minute, hour and day."""
 
     def facts(self) -> dict[str, Any]:
         """Return all of it, for JSON."""
@@ -90,54 +74,61 @@ class Overview:
 
 
 def look(alias: str, now: datetime) -> Overview:
-    """Return how operations are getting on. Ten queries, and two for each lane; each reads a range
-    of an index, of 10,000 entries at most.
+    """Return how operations are getting on. Thirteen queries, and one for each 200 lanes; each
+    reads ranges of an index, of 10,000 entries at most.
     """
     rows = kinds.operations(alias)
     pauses = list(Pause.objects.using(alias).active(now).order_by("pk"))
-    queues = _queues(rows, pauses, now)
-    last = rows.aggregate(last=Max("pk"))["last"] or 0
-    newest = rows.filter(pk__gt=last - WINDOW).finished()
-    finished = newest.order_by().count()
+    queues = queue_views(rows.lanes(), pauses, now, alias)
     states = {
         "scheduled": Number.sum(queue.scheduled for queue in queues),
         "due": Number.sum(queue.due for queue in queues),
         "running": Number.of(rows.running(now)),
         "stuck": Number.of(rows.stuck(now)),
-        "finished": Number(finished, last > WINDOW),
+        **counts.among_newest(rows, now, counts.newest_id(alias), ["finished"]),
         "failed": Number.of(rows.failed()),
         "cancelled": Number.of(rows.cancelled()),
     }
     sentences = [pause.sentence for pause in pauses]
-    return Overview(now, states, queues, _operators(rows, now, alias), sentences)
+    operators = _operators(rows, now, alias)
+    return Overview(now, states, queues, operators, sentences, rates(alias, now))
 
 
-def _queues(
-    rows: OperationQuerySet[Operation], pauses: list[Pause], now: datetime
+def queue_views(
+    lanes: Sequence[Lane], pauses: Sequence[Pause], now: datetime, alias: str
 ) -> list[QueueView]:
+    """Return what waits in the queues of these lanes, by name. One query for each 200 lanes.
+
+    Args:
+        lanes: as `lanes.lanes()` finds them; all of a queue, or none.
+        pauses: those that are active.
+        now: the time.
+        alias: the database.
+    """
     by_queue: dict[str, list[Lane]] = {}
-    for lane in rows.lanes():
+    for lane in lanes:
         by_queue.setdefault(lane.queue, []).append(lane)
-    return [_queue(name, by_queue[name], rows, pauses, now) for name in sorted(by_queue)]
+    cap = fair_cap(len(lanes))
+    found = {
+        lane: (Number.up_to(depth.due, cap), Number.up_to(depth.scheduled, cap))
+        for lane, depth in depths(lanes, now, alias, cap).items()
+    }
+    return [_queue(name, by_queue[name], found, pauses, now) for name in sorted(by_queue)]
 
 
 def _queue(
     name: str,
     lanes: list[Lane],
-    rows: OperationQuerySet[Operation],
-    pauses: list[Pause],
+    found: Mapping[Lane, tuple[Number, Number]],
+    pauses: Sequence[Pause],
     now: datetime,
 ) -> QueueView:
-    mine = [
-        rows.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
-        for lane in lanes
-    ]
     due = [lane for lane in lanes if lane.next_at <= now]
     open_ = [lane for lane in due if not any(pause.covers_lane(lane) for pause in pauses)]
     return QueueView(
         name=name,
-        due=Number.sum(Number.of(each.due(now)) for each in mine),
-        scheduled=Number.sum(Number.of(each.scheduled(now)) for each in mine),
+        due=Number.sum(found[lane][0] for lane in lanes),
+        scheduled=Number.sum(found[lane][1] for lane in lanes),
         late=(now - min(lane.next_at for lane in due)).total_seconds() if due else None,
         paused=bool(due) and not open_,
     )
@@ -145,13 +136,13 @@ def _queue(
 
 def _operators(rows: OperationQuerySet[Operation], now: datetime, alias: str) -> list[OperatorView]:
     living = OperatorProcess.objects.using(alias).alive(now).order_by("hostname", "pid")
-    held = rows.started().order_by().values_list("operator").annotate(Count("pk"))
-    holds = dict(held)
+    held = loads(alias)
     return [
         OperatorView(
             name=str(each),
             queues=list(each.queues),
-            holds=holds.get(each.pk, 0),
+            holds=held.get(each.pk, IDLE).all,
+            on_threads=held.get(each.pk, IDLE).on_threads,
             capacity=each.capacity,
             draining=each.draining,
             beat=max(0.0, (now - each.heartbeat_at).total_seconds()),

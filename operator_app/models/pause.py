@@ -36,6 +36,19 @@ class PauseQuerySet(models.QuerySet["Pause"]):
         """Those that have not run out."""
         return self.filter(Q(until__isnull=True) | Q(until__gt=now))
 
+    def of(self, *, queue: str = "", kind: type[Operation] | None = None) -> PauseQuerySet:
+        """Those of exactly this queue, kind, kind in one queue, or of everything: one at most, and
+        with a kind that of its circuit breaker besides.
+
+        Raises:
+            TypeError: if `kind` is none.
+        """
+        kind_id = None if kind is None else kinds.content_type(kinds.checked(kind), self.db).pk
+        scopes = [scope_of(queue, kind_id)]
+        if kind_id is not None and not queue:
+            scopes.append(scope_of("", kind_id, from_breaker=True))
+        return self.filter(scope__in=scopes)
+
     def pause(
         self,
         *,
@@ -86,11 +99,7 @@ class PauseQuerySet(models.QuerySet["Pause"]):
 
         Queries as `delete()`.
         """
-        kind_id = None if kind is None else kinds.content_type(kinds.checked(kind), self.db).pk
-        scopes = [scope_of(queue, kind_id)]
-        if kind_id is not None and not queue:
-            scopes.append(scope_of("", kind_id, from_breaker=True))
-        return self.filter(scope__in=scopes).delete()[0]
+        return self.of(queue=queue, kind=kind).delete()[0]
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """End these pauses, close their circuits, and tell the operators. A SELECT, an UPDATE and a

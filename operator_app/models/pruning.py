@@ -8,18 +8,19 @@ everything is too young to have ended that long ago.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import ProtectedError, RestrictedError
+from django.db import IntegrityError, OperationalError
+from django.db.models import Model, ProtectedError, RestrictedError
 
 from operator_app import conf
 from operator_app.models import kinds, states
 from operator_app.models.among import Among
-from operator_app.models.transactions import in_transaction, unlocked
-from operator_app.retention import STATES, seconds_of
+from operator_app.models.transactions import in_transaction, is_locked, unlocked
+from operator_app.retention import ATTEMPTS, SLOTS, STATES, seconds_of
 
 WINDOW: Final = 1_000
 """How many rows are looked at with one query."""
@@ -46,6 +47,27 @@ class Rules:
         """Whether nothing ever goes."""
         return not self.general and not any(self.by_kind.values())
 
+    @property
+    def of_operations(self) -> Rules:
+        """Those about operations that have ended."""
+        return self._only(STATES)
+
+    @property
+    def of_attempts(self) -> Rules:
+        """Those about old attempts of operations that have not."""
+        return self._only((ATTEMPTS,))
+
+    @property
+    def of_slots(self) -> Rules:
+        """Those about slots of recurrences."""
+        return self._only((SLOTS,))
+
+    def _only(self, names: Collection[str]) -> Rules:
+        def part(rule: Mapping[str, float]) -> dict[str, float]:
+            return {name: seconds for name, seconds in rule.items() if name in names}
+
+        return Rules(part(self.general), {pk: part(rule) for pk, rule in self.by_kind.items()})
+
     def horizon(self, now: datetime) -> datetime:
         """Return the moment after which nothing that goes can have been scheduled."""
         rules = [self.general, *self.by_kind.values()]
@@ -67,13 +89,19 @@ class Pruned:
     """What was done, or would be."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """How many went, by state."""
+    """How many went, by state; attempts and slots by these names."""
     kept: int = 0
     """How many stayed, as something protects them."""
     after: int = 0
     """The id up to which the table was looked at."""
     is_over: bool = False
     """Whether there is nothing more to look at."""
+
+    def add(self, step: Pruned) -> None:
+        """Count in what was done in the next step."""
+        self.counts.update(step.counts)
+        self.kept += step.kept
+        self.after, self.is_over = step.after, step.is_over
 
     @property
     def parts(self) -> list[str]:
@@ -101,7 +129,7 @@ def prune_next(
     else has, and what `QuerySet.delete()` needs for each kind.
 
     Args:
-        rules: which go; not empty.
+        rules: which go, of operations; not empty.
         now: the database's time.
         alias: the database.
         after: the id from which on to look.
@@ -123,7 +151,7 @@ def prune_next(
     ids = list(old)
     for start in range(0, len(ids), CHUNK):
         chunk = ids[start : start + CHUNK]
-        gone = in_transaction(alias, lambda chunk=chunk: _delete(chunk, alias))  # type: ignore[misc]
+        gone = _delete_apart(chunk, alias)
         done.counts.update(old[pk] for pk in gone)
         done.kept += len(chunk) - len(gone)
     return done
@@ -137,21 +165,64 @@ def prune(
     dry_run: bool = False,
     progress: Callable[[Pruned], object] = bool,
 ) -> Pruned:
-    """Do all of it: see `prune_next()`.
+    """Do all of it, operations first: see `prune_next()` here, of attempts and of slots.
 
     Args:
-        progress: called after each step with what was done so far.
+        progress: called after each step among the operations with what was done so far.
     """
     total = Pruned()
-    if rules.are_empty:
-        return total
-    while not total.is_over:
-        step = prune_next(rules, now, alias, after=total.after, dry_run=dry_run)
-        total.counts.update(step.counts)
-        total.kept += step.kept
-        total.after, total.is_over = step.after, step.is_over
-        progress(total)
+    for own, walk in walks(rules):
+        total.after, total.is_over = 0, False
+        while not total.is_over:
+            total.add(walk(own, now, alias, after=total.after, dry_run=dry_run))
+            if walk is prune_next:
+                progress(total)
     return total
+
+
+def walks(rules: Rules) -> list[tuple[Rules, Callable[..., Pruned]]]:
+    """Return what these rules want: which of them, and the walk through the table of those."""
+    from operator_app.models import attempt_pruning, slot_pruning
+
+    # Slots after their operations.
+    wanted = (
+        (rules.of_operations, prune_next),
+        (rules.of_attempts, attempt_pruning.prune_next),
+        (rules.of_slots, slot_pruning.prune_next),
+    )
+    return [(own, walk) for own, walk in wanted if not own.are_empty]
+
+
+def delete_unlocked(model: type[Model], ids: list[int], alias: str) -> list[int]:
+    """Delete those of these rows that nobody has locked, in a transaction; return which. A SELECT
+    that locks them, and what `QuerySet.delete()` needs.
+    """
+
+    def delete() -> list[int]:
+        rows = model._base_manager.using(alias)
+        found = unlocked(rows.filter(Among(ids)).order_by("pk").values_list("pk", flat=True))
+        rows.filter(Among(found)).delete()
+        return found
+
+    return in_transaction(alias, delete)
+
+
+def _delete_apart(ids: list[int], alias: str) -> list[int]:
+    """Delete those of these operations that can go, in a transaction, in more of them if the
+    database refuses some: another project's table may refer to them, or that of a class which this
+    process does not know. Return which. None go if somebody has locked what would go along.
+    """
+    try:
+        return in_transaction(alias, lambda: _delete(ids, alias))
+    except IntegrityError:
+        if len(ids) == 1:
+            return []
+    except OperationalError as error:
+        if not is_locked(error):
+            raise
+        return []
+    middle = len(ids) // 2
+    return [*_delete_apart(ids[:middle], alias), *_delete_apart(ids[middle:], alias)]
 
 
 def _delete(ids: list[int], alias: str) -> list[int]:

@@ -271,6 +271,22 @@ class OperationQuerySet(models.QuerySet[OperationT]):
 
         return verbs.release(self)
 
+    def fail(self, reason: str = "") -> Changed:
+        """Let those end as failed whose operator was declared lost or is gone, as the policy
+        `on_stuck="fail"` would: a crash is counted, handlers of failures are told. One that was
+        asked to abort is cancelled. As many queries as `release()`, and those that `ON_FAILURE`
+        makes.
+
+        Args:
+            reason: why, for people; by default why they are stuck.
+
+        Returns:
+            Its parts are `failed`, `aborted` and `left`.
+        """
+        from operator_app.models import verbs
+
+        return verbs.fail(self, reason)
+
     async def acancel(
         self, reason: str = "", *, abort: bool = False, delete: bool = False
     ) -> Changed:
@@ -306,6 +322,10 @@ class OperationQuerySet(models.QuerySet[OperationT]):
     async def arelease(self) -> Changed:
         """Async twin of `release()`."""
         return await sync_to_async(self.release)()
+
+    async def afail(self, reason: str = "") -> Changed:
+        """Async twin of `fail()`."""
+        return await sync_to_async(self.fail)(reason)
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """Refused: Django cannot insert into two tables at once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import F
 
 from operator_app import log
@@ -18,7 +18,7 @@ from operator_app.models.finishes import finish
 from operator_app.models.job import OperationJob
 from operator_app.models.kinds import operations
 from operator_app.models.notice import give_notice
-from operator_app.models.transactions import in_transaction, is_away, lock_in_order
+from operator_app.models.transactions import in_transaction, is_away, is_locked, lock_in_order
 from operator_app.outcomes import Finished
 
 SUSPICIOUS: Final = 3
@@ -34,14 +34,16 @@ def record(jobs: Sequence[OperationJob], *, alias: str) -> list[OperationJob]:
     cannot deadlock: one guarded UPDATE for all that have finished and one for each other, then the
     job rows that are kept, inserted together. If a claim was lost, all of it is done anew with one
     UPDATE for each; if a row cannot be stored, with a transaction for each, so that one that cannot
-    be written takes no other with it. A job whose claim was lost is logged and changes nothing.
+    be written takes no other with it, and without its history where that is at fault. A job whose
+    claim was lost is logged and changes nothing.
 
     Args:
         jobs: jobs whose `run()` has returned.
         alias: the database of their operations.
 
     Raises:
-        OperationalError, InterfaceError: if the database is away.
+        OperationalError, InterfaceError: if the database is away; or if somebody has locked one of
+            the operations, and this thread is impatient (`transactions.impatient()`).
     """
     ordered = sorted(jobs, key=lambda job: job.operation_id)
     held = [job for job in ordered if job.is_recorded]
@@ -65,33 +67,50 @@ def _record(ordered: Sequence[OperationJob], alias: str) -> list[OperationJob]:
         except _ClaimLost:
             return in_transaction(alias, lambda: write(ordered, alias))
     except Exception as error:
-        if is_away(error) and not _is_suspicious(ordered, alias):
+        if is_locked(error):
             raise
+        _raise_if_away(error, ordered, alias)
+        # A traceback or a `meta` that cannot be stored: find out whose it is.
+        return [job for job in ordered if _record_alone(job, alias)]
+
+
+def _record_alone(job: OperationJob, alias: str) -> bool:
+    """Write how one job ended, without its history if that cannot be stored; return whether its
+    claim still held.
+    """
+
+    def whole() -> bool:
+        return bool(write([job], alias))
+
+    try:
+        return in_transaction(alias, whole)
+    except Exception as error:
+        _raise_if_away(error, [job], alias)
+    # An outage may end at any moment: the history is at fault only if it fails between two writes
+    # without it that do not. This one raises if the database is away indeed.
+    in_transaction(alias, lambda: _try_bare(job, alias))
+    try:
+        return in_transaction(alias, whole)
+    except Exception as error:
         if is_away(error):
             reset()
-        # A traceback or a `meta` that cannot be stored: find out whose it is.
-        return _one_by_one(ordered, alias)
+        held = in_transaction(alias, lambda: _write_bare(job, alias))
+        log.logger.exception(
+            "%s: its history could not be stored, its outcome is.",
+            job,
+            extra=log.facts("history_lost", job),
+        )
+        return held
 
 
-def _one_by_one(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:
-    held: list[OperationJob] = []
-    for job in jobs:
-        try:
-            held += in_transaction(alias, lambda job=job: write([job], alias))  # type: ignore[misc]
-        except Exception as error:
-            if is_away(error):
-                if not _is_suspicious([job], alias):
-                    raise
-                reset()
-            # Without its history, which raises if the database is away indeed.
-            if in_transaction(alias, lambda job=job: _write_bare(job, alias)):  # type: ignore[misc]
-                held.append(job)
-            log.logger.exception(
-                "%s: its history could not be stored, its outcome is.",
-                job,
-                extra=log.facts("history_lost", job),
-            )
-    return held
+def _raise_if_away(error: Exception, jobs: Sequence[OperationJob], alias: str) -> None:
+    """Raise an error that says that the database is away, unless one of these jobs is suspected to
+    be at fault; then go on with a new connection.
+    """
+    if is_away(error):
+        if not _is_suspicious(jobs, alias):
+            raise error
+        reset()
 
 
 def _is_suspicious(jobs: Sequence[OperationJob], alias: str) -> bool:
@@ -166,6 +185,12 @@ def _write_history(kept: Sequence[OperationJob], alias: str) -> None:
             job.store()
 
 
+def _try_bare(job: OperationJob, alias: str) -> None:
+    """Write how a job ended without its history, and take it back with its transaction."""
+    _end(job, alias)
+    transaction.set_rollback(True, using=alias)
+
+
 def _write_bare(job: OperationJob, alias: str) -> bool:
     """Write how a job ended without its history; return whether its claim still held."""
     if _end(job, alias):
@@ -230,7 +255,7 @@ def _has_landed(job: OperationJob, alias: str) -> bool:
     """Whether an earlier try to write how this attempt ended was committed, unheard."""
     if job.committing and _ended_with(job, {Finished.column: job.committing}, alias):
         # What seemed to end it was the lost answer to the COMMIT of an atomic run.
-        job.error, job.exception_class, job.traceback = None, "", ""
+        job.error, job.exception_class, job.traceback, job.fingerprint = None, "", "", None
         job.end_as(Finished(), at=job.committing)
         return True
     if job.write_tried < 2 or job.ending is None or job.ended_at is None:

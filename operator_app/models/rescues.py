@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Subquery
 
 from operator_app.decision import decide_crash
@@ -14,6 +15,7 @@ from operator_app.models import attempts, kinds, states
 from operator_app.models.job import OperationJob
 from operator_app.models.operation import Operation
 from operator_app.models.process import OperatorProcess
+from operator_app.models.transactions import in_transaction, unlocked
 from operator_app.outcomes import Aborted, Failed, Outcome, Released
 from operator_app.reports import ErrorReport
 
@@ -39,6 +41,44 @@ def survey(alias: str, now: datetime) -> tuple[list[OperatorProcess], bool]:
     # Without a row there is no answer either.
     is_any = not operators or getattr(operators[0], "first_deserted", None) is not None
     return operators, is_any
+
+
+def unlocked_ids(ids: Sequence[int], alias: str) -> set[int]:
+    """Return those of these operations that nobody has locked at this moment, nor any of their
+    attempts that are there; on SQLite, which has no locks of rows, all of them. A transaction with
+    three queries.
+    """
+
+    def look() -> set[int]:
+        free = set(unlocked(rows))
+        found = dict(attempts_.values_list("pk", "operation_id"))
+        held = found.keys() - set(unlocked(attempts_.values_list("pk", flat=True)))
+        return free - {found[pk] for pk in held}
+
+    rows = kinds.operations(alias).filter(pk__in=ids).order_by("pk").values_list("pk", flat=True)
+    attempts_ = OperationJob.objects.using(alias).filter(operation__in=ids).order_by("pk")
+    return in_transaction(alias, look)
+
+
+def locked_ids(ids: Sequence[int], alias: str) -> set[int]:
+    """Return those of these operations that are there, and that somebody has locked at this moment.
+    A transaction with two queries.
+    """
+
+    def look() -> set[int]:
+        return set(rows) - set(unlocked(rows.all()))
+
+    rows = kinds.operations(alias).filter(pk__in=ids).order_by("pk").values_list("pk", flat=True)
+    return in_transaction(alias, look)
+
+
+def declared_lost(process: OperatorProcess, now: datetime) -> bool:
+    """Declare an operator lost that gives no sign of life; return whether it was this that did it.
+    Not if somebody has locked its row, who may be writing one. A transaction with two queries.
+    """
+    alias = process._state.db or DEFAULT_DB_ALIAS
+    rows = OperatorProcess.objects.using(alias).filter(pk=process.pk)
+    return in_transaction(alias, lambda: bool(unlocked(rows)) and process.declare_lost(now))
 
 
 def take_over_rows(jobs: Sequence[OperationJob], alias: str) -> list[OperationJob]:

@@ -15,7 +15,7 @@ from operator_app import clock, log
 from operator_app.exceptions import OperationAborted
 from operator_app.models import hooks, kinds
 from operator_app.models.begun import claims_of
-from operator_app.models.transactions import is_away, writing
+from operator_app.models.transactions import Silence, is_away, writing
 from operator_app.models.watchdog import watching
 from operator_app.outcomes import Finished
 from operator_app.policy import Policy
@@ -123,20 +123,30 @@ def _run_atomically(job: OperationJob, operation: Operation) -> None:
     committed: list[bool] = []
     begun = False
     nested = connections[job.alias].in_atomic_block
+    silence = Silence(job.alias)
+
+    def note_commit() -> None:
+        committed.append(True)
+        silence.lift()
+
     try:
         with writing(job.alias):
             begun = True
             if not nested:
-                # Before any callback of the user's, one of which may raise.
-                transaction.on_commit(lambda: committed.append(True), using=job.alias)
+                # Before any callback of the user's, one of which may raise, or take its time.
+                transaction.on_commit(note_commit, using=job.alias)
             _call(operation)
             _refuse_broken(job.alias)
+            if not nested:
+                # From the fence on others would wait for the row.
+                silence.limit()
             job.end_as(Finished())
             if not records.write([job], job.alias):
                 raise ClaimLost
             _complete_row(job)
             job.committing = job.ended_at
     except BaseException as error:
+        silence.lift()
         by_hand = job.holder_id is None
         if not begun and not by_hand and is_away(error):
             # On SQLite another atomic run may hold the lock for longer than anybody waits.

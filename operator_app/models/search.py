@@ -15,6 +15,8 @@ EVERY_OPERATION: Final = "operation"
 """The tag that all operations have whose kind names no tags of its own."""
 
 LARGEST_ID: Final = 2**63 - 1
+NUL: Final = "\0"
+"""In no text that was stored: PostgreSQL has none with it, and refuses to look for one."""
 
 _DEFAULT_TAG: Final = re.compile(r"(?P<kind>\w[\w.]*\.\w+):(?P<id>\d{1,19})")
 _ID: Final = re.compile(r"#?(?P<id>\d{1,19})")
@@ -25,11 +27,12 @@ def condition(term: str, alias: str) -> Q:
     an index.
 
     Understood are an id (`17`, `#17`), the default tags (`app.Model:17`, `operation`), tags that
-    were stored, and unique keys. A word that is none of the others is compared with the unique keys
-    of all operations, ended ones too, row by row: they have no index.
+    were stored, and unique keys, of ended operations, too.
     """
     if term == EVERY_OPERATION:
         return Q()
+    if NUL in term:
+        return Q(pk__in=[])
     # Each of the ways on its own can use an index; all of them in one OR could use none.
     ids = {*_named(term, alias), *_active(term, alias)}
     tags = OperationTag.objects.using(alias).filter(name=term)

@@ -7,7 +7,7 @@ backup restored), the unique slot refuses the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,13 +34,20 @@ class UnfitFieldsError(Exception):
     """The fields of a recurrence do not fit its kind, as this process knows it."""
 
 
-def look(alias: str, most: int) -> list[Recurrence]:
+def look(alias: str, most: int, but: Collection[int] = ()) -> list[Recurrence]:
     """Return the enabled recurrences whose slots come first, each with whether it `waits`: it has
     queued slots. Those that wait come before all others. One query.
+
+    Args:
+        alias: the database.
+        most: how many.
+        but: the ids of those to leave out.
     """
     queued = RecurrenceSlot.objects.using(alias).filter(recurrence=OuterRef("pk"), state=QUEUED)
     rows = Recurrence.objects.using(alias).enabled().annotate(waits=Exists(queued))
     coming = rows.filter(models.Q(next_run_at__isnull=False) | models.Q(waits=True))
+    if but:
+        coming = coming.exclude(pk__in=but)
     return list(coming.order_by("-waits", "next_run_at", "pk")[:most])
 
 

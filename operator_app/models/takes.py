@@ -18,7 +18,7 @@ from django.db.models import F
 from operator_app.models import states
 from operator_app.models.among import Among, among_found
 from operator_app.models.kinds import base, operations
-from operator_app.models.lanes import Lane, moments
+from operator_app.models.lanes import IN_LANE, Lane, moments
 from operator_app.models.process import OperatorProcess
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.models.specific import NULLED, Taken
@@ -36,7 +36,7 @@ Share = tuple[Lane, int]
 _LANE: Final = """
     {name} AS MATERIALIZED (
         SELECT id FROM {table}
-        WHERE {pending} AND queue = %s AND priority = %s AND kind_id = %s AND should_run_at <= %s
+        WHERE {pending} AND {in_lane} AND should_run_at <= %s
         {innocent} ORDER BY should_run_at, id LIMIT %s {lock}
     )
 """
@@ -92,7 +92,7 @@ def _take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[
     now: Any = connections[due.alias].ops.adapt_datetimefield_value(due.now)
     parameters: list[Any] = []
     for lane, share in shares:
-        parameters += [lane.queue, lane.priority, lane.kind_id, now, share]
+        parameters += [*lane[:3], now, share]
     with connections[due.alias].cursor() as cursor:
         statement = _statement(due.alias, len(shares), due.suspects)
         cursor.execute(statement, [*parameters, now, operator.pk])
@@ -108,6 +108,7 @@ def _statement(alias: str, lanes: int, suspects: bool) -> str:
     facts = {
         "table": table,
         "pending": states.PENDING_SQL,
+        "in_lane": IN_LANE,
         "innocent": "" if suspects else "AND crashes = 0",
         "lock": _SKIPPING[connection.vendor],
     }

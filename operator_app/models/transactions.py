@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connections, transaction
@@ -17,12 +18,25 @@ from operator_app import conf
 T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=Model)
 
-TRIES: Final = 5
+TRIES: Final = 7
+"""How often a transaction is begun that loses deadlocks, for up to three seconds in all. Of four
+writers that want the same keys in different orders one has lost five in a row."""
 _RETRIED_SQLSTATES: Final = {"40P01", "40001"}
 _RETRIED_MYSQL_ERRORS: Final = {1020, 1205, 1213}
 _ENDED_SESSION: Final = ("08", "57P")
 """How the SQLSTATEs begin that say that the server has ended a session, or does not begin one."""
 _ENDED_SESSION_MYSQL: Final = {1927, 2006, 2013, 2055, 4031}
+_LOCKED: Final = "55P03"
+"""The SQLSTATE of a wait for a lock that was given up."""
+_LOCKED_MYSQL: Final = 1205
+_USUAL: Final = "@operator_app_wait_timeout"
+"""Where a MySQL session remembers how long it may be idle."""
+_USUAL_LOCK: Final = "@operator_app_lock_wait_timeout"
+"""The same, of how long it may wait for the lock of a row."""
+LOCK_WAIT: Final = 1.0
+"""Seconds that an impatient thread waits for a lock of somebody else's, on servers."""
+
+_mood = threading.local()
 _READ_ONLY: Final = "25006"
 """The SQLSTATE of a write on a PostgreSQL that is a standby, or has become one."""
 
@@ -50,6 +64,40 @@ def writing(alias: str) -> Iterator[None]:
         connection.transaction_mode = mode  # type: ignore[attr-defined]
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Let transactions of the engine that this thread begins in this block wait for a lock for
+    `LOCK_WAIT` seconds and no longer, on servers: then they raise an error that `is_locked()`.
+
+    For an operator's duties. Somebody's transaction that is open for long, or that of a process
+    which was stopped, may hold the lock of one row, and all others would wait with it.
+    """
+    with _in_mood(True):
+        yield
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let the transactions of this block, which runs user code, wait as usual."""
+    with _in_mood(False):
+        yield
+
+
+def is_impatient() -> bool:
+    """Whether this thread is in a block of `impatient()`."""
+    return getattr(_mood, "is_impatient", False)
+
+
+@contextmanager
+def _in_mood(impatience: bool) -> Iterator[None]:
+    before = is_impatient()
+    _mood.is_impatient = impatience
+    try:
+        yield
+    finally:
+        _mood.is_impatient = before
+
+
 def in_transaction(alias: str, work: Callable[[], T]) -> T:
     """Return `work()`, run in a transaction; again if that lost a deadlock.
 
@@ -61,8 +109,14 @@ def in_transaction(alias: str, work: Callable[[], T]) -> T:
     nested = connections[alias].in_atomic_block
 
     def wrapped() -> T:
-        with writing(alias), nullcontext() if nested else _given_up_when_silent(alias):
-            return work()
+        silence = Silence(alias)
+        try:
+            with writing(alias):
+                if not nested:
+                    silence.limit()
+                return work()
+        finally:
+            silence.lift()
 
     return in_statement(alias, wrapped)
 
@@ -76,46 +130,72 @@ def in_statement(alias: str, work: Callable[[], T]) -> T:
         try:
             return work()
         except OperationalError as error:
-            if not left or not lost_to_another(error):
+            if not left or not lost_to_another(error) or (is_impatient() and is_locked(error)):
                 raise
             # Longer each time, so that many who are at it come one after the other at last.
             time.sleep(random.uniform(0.1, 1.0) * 0.05 * 2 ** (TRIES - 1 - left))
     raise AssertionError("unreachable: the last round returns or raises")
 
 
-@contextmanager
-def _given_up_when_silent(alias: str) -> Iterator[None]:
-    """Let the server end this transaction if nothing comes for a heartbeat's timeout.
+class Silence:
+    """How long nothing may come in a transaction before the server ends it; and how long it waits.
 
     A process that is stopped, or a machine that is paused, between two statements would keep its
-    locks for as long as that lasts, and nobody could rescue what is locked. One round trip on
-    PostgreSQL, two on MySQL and MariaDB, which know it for whole sessions only; not counted among
-    the queries.
+    locks for as long as that lasts, and nobody could rescue what is locked. On SQLite, where there
+    is no server, nothing can be said.
+
+    Args:
+        alias: the database, to which this thread is connected when `limit()` is called.
     """
-    connection = connections[alias]
-    if connection.vendor == "postgresql":
-        milliseconds = max(1, round(1000 * conf.get().HEARTBEAT.timeout))
-        # For this transaction only, also behind a pooler that gives each one another session.
-        _say(connection, f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
-        yield
-    elif connection.vendor == "mysql":
-        seconds = max(1, math.ceil(conf.get().HEARTBEAT.timeout))
-        usual = "@operator_app_wait_timeout"
-        _say(connection, f"SET {usual} = @@wait_timeout, SESSION wait_timeout = {seconds}")
-        try:
-            yield
-        finally:
-            # Outside of it the session may be idle for long: the caller's run() may wait.
+
+    def __init__(self, alias: str) -> None:
+        self._connection = connections[alias]
+        self._is_limited = False
+
+    def limit(self) -> None:
+        """Let the server end the transaction, in which this is called, if nothing comes for a
+        heartbeat's timeout; and its waits for locks, where this thread is impatient. One round
+        trip, none on SQLite; not counted among the queries.
+        """
+        timeout = conf.get().HEARTBEAT.timeout
+        if self._connection.vendor == "postgresql":
+            limits = {"idle_in_transaction_session_timeout": timeout}
+            if is_impatient():
+                limits["lock_timeout"] = LOCK_WAIT
+            # For this transaction only, also behind a pooler that gives each one another session.
+            parts = (
+                f"set_config('{name}', '{max(1, round(1000 * seconds))}', true)"
+                for name, seconds in limits.items()
+            )
+            self._say(f"SELECT {', '.join(parts)}")
+        elif self._connection.vendor == "mysql":
+            # Which knows them for whole sessions only.
+            set_to = (
+                f"{_USUAL} = @@wait_timeout",
+                f"{_USUAL_LOCK} = @@innodb_lock_wait_timeout",
+                f"SESSION wait_timeout = {max(1, math.ceil(timeout))}",
+                *([f"SESSION innodb_lock_wait_timeout = {LOCK_WAIT:.0f}"] * is_impatient()),
+            )
+            self._say(f"SET {', '.join(set_to)}")
+            self._is_limited = True
+
+    def lift(self) -> None:
+        """Let the session be idle as before, once the transaction is over: the caller's `run()` may
+        wait. One round trip on MySQL and MariaDB, after `limit()`.
+        """
+        if self._is_limited and self._connection.connection is not None:
+            self._is_limited = False
             with suppress(Error):  # It is gone, which the caller meets and says better.
-                _say(connection, f"SET SESSION wait_timeout = {usual}")
-    else:
-        yield
+                self._say(
+                    f"SET SESSION wait_timeout = {_USUAL}, "
+                    f"SESSION innodb_lock_wait_timeout = {_USUAL_LOCK}"
+                )
 
-
-def _say(connection: Any, statement: str) -> None:
-    """Execute a statement on the raw connection, so that it shows in no query log."""
-    with connection.wrap_database_errors, connection.connection.cursor() as cursor:
-        cursor.execute(statement)
+    def _say(self, statement: str) -> None:
+        """Execute a statement on the raw connection, so that it shows in no query log."""
+        connection: Any = self._connection
+        with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+            cursor.execute(statement)
 
 
 def unlocked(rows: QuerySet[ModelT, T]) -> list[T]:
@@ -151,6 +231,13 @@ def lost_to_another(error: BaseException) -> bool:
     return bool(error.args) and error.args[0] in _RETRIED_MYSQL_ERRORS
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether an error says that somebody else has locked what was wanted, for too long."""
+    if getattr(error.__cause__, "sqlstate", None) == _LOCKED:
+        return True
+    return bool(error.args) and error.args[0] == _LOCKED_MYSQL
+
+
 def is_end_of_session(error: BaseException) -> bool:
     """Whether an error says that this session is over: a new one may be had at once."""
     cause: Any = error.__cause__
@@ -162,8 +249,10 @@ def is_end_of_session(error: BaseException) -> bool:
 
 def is_away(error: BaseException) -> bool:
     """Whether an error says nothing about what was written, but that the database cannot be written
-    now: it is gone, locked, full, or read-only.
+    now: it is gone, locked as a whole, full, or read-only.
     """
+    if is_locked(error):
+        return False
     if isinstance(error, (OperationalError, InterfaceError)):
         return True
     return getattr(error.__cause__, "sqlstate", None) == _READ_ONLY

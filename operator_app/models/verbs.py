@@ -17,12 +17,13 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import Q
 
 from operator_app import clock
+from operator_app.exceptions import OperatorLost
 from operator_app.models import announcements, arguments, notify, states
 from operator_app.models.changed import Changed
 from operator_app.models.kinds import operations
 from operator_app.models.transactions import in_transaction, lock_in_order
-from operator_app.outcomes import RELEASED_AFTER, Released
-from operator_app.reports import REASON_LIMIT, shortened, text_of
+from operator_app.outcomes import RELEASED_AFTER, Failed, Released
+from operator_app.reports import REASON_LIMIT, ErrorReport, shortened, text_of
 
 if TYPE_CHECKING:
     from operator_app.models.job import OperationJob
@@ -146,13 +147,24 @@ def _move(rows: _Rows, moment: datetime) -> int:
 
 def release(chosen: OperationQuerySet[Any]) -> Changed:
     """Give back what lost operators hold: see `OperationQuerySet.release()`."""
+    return _end_deserted(chosen, _released)
+
+
+def fail(chosen: OperationQuerySet[Any], reason: str) -> Changed:
+    """Let what lost operators hold end as failed: see `OperationQuerySet.fail()`."""
+    return _end_deserted(chosen, lambda row: _failed(row, reason))
+
+
+def _end_deserted(
+    chosen: OperationQuerySet[Any], end: Callable[[Operation], OperationJob | None]
+) -> Changed:
+    """End the attempts whose operator is lost, each as `end` says; None leaves it as it is."""
     from operator_app.models import records
     from operator_app.models.rescues import take_over_rows
 
-    def give_back(rows: _Rows) -> dict[str, int]:
+    def apply(rows: _Rows) -> dict[str, int]:
         deserted = rows.deserted(clock.now(rows.db)).select_related("operator")
-        # Told apart here: as a filter it would make an inner join, without operators that are gone.
-        jobs = [_released(row) for row in deserted if row.operator_id is not None]
+        jobs = [job for row in deserted if (job := end(row)) is not None]
         take_over_rows(jobs, rows.db)
         # By record, whose fence holds: who has been claimed again meanwhile is let alone.
         held = records.record(jobs, alias=rows.db)
@@ -161,13 +173,31 @@ def release(chosen: OperationQuerySet[Any]) -> Changed:
                 transaction.on_commit(job.call_hooks, using=rows.db)
         return Counter(job.outcome or "" for job in held)
 
-    return _change(chosen, give_back)
+    return _change(chosen, apply)
 
 
-def _released(row: Operation) -> OperationJob:
-    """Return the job of an operation whose operator is lost, ended as a release by hand."""
+def _failed(row: Operation, reason: str) -> OperationJob:
+    """Return the job of an operation that nobody runs any more, ended as a failure by hand."""
     from operator_app.models.job import OperationJob
 
+    stuck = states.stuck_reason(row)
+    job = OperationJob.of(row, operator=states.operator_name(row))
+    job.error = error = OperatorLost(stuck)
+    job.end_as(
+        Failed(reason or f"failed by hand: {stuck}", error=ErrorReport.of(error), crashed=True)
+    )
+    return job
+
+
+def _released(row: Operation) -> OperationJob | None:
+    """Return the job of an operation whose operator is lost, ended as a release by hand; None if it
+    was started by hand, and there is nobody to release it to.
+    """
+    from operator_app.models.job import OperationJob
+
+    # Told apart here: as a filter it would make an inner join, without operators that are gone.
+    if row.operator_id is None:
+        return None
     reason = f"released by hand: {states.stuck_reason(row)}"
     job = OperationJob.of(row, operator=states.operator_name(row))
     job.end_as(Released(reason, delay=0.0 if row.begun_run_at is None else RELEASED_AFTER))

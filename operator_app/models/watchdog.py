@@ -11,13 +11,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Final
 
 from django.db import Error, OperationalError, connections
 
 from operator_app import conf, log
 from operator_app.models.connections import reset
+from operator_app.models.transactions import patient
 
 LOOK: Final = 1.0
 """Seconds between two looks at those who may be waiting."""
@@ -143,10 +144,7 @@ def pausing() -> Iterator[None]:
     Nothing happens in a thread that is not being watched.
     """
     section = _sections.get(threading.get_ident())
-    if section is None:
-        yield
-        return
-    with section.pausing():
+    with patient(), nullcontext() if section is None else section.pausing():
         yield
 
 
@@ -170,7 +168,9 @@ def break_off(wrapper: Any) -> None:
             _cancel(raw)
             hang_up(raw)
     except Exception as error:
-        log.logger.warning("A transaction could not be broken off: %s", error)
+        log.logger.warning(
+            "A transaction could not be broken off: %s", error, extra={"action": "not_broken_off"}
+        )
 
 
 def _ensure_thread() -> None:
@@ -188,7 +188,9 @@ def _watch() -> None:
             try:
                 section.look()
             except Exception:
-                log.logger.exception("The watchdog met an error of its own.")
+                log.logger.exception(
+                    "The watchdog met an error of its own.", extra={"action": "engine_raised"}
+                )
 
 
 def _cut(connection: Any) -> bool:

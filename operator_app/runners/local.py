@@ -68,8 +68,11 @@ class LocalRunner(Runner):
 
     def _release(self, job: OperationJob) -> None:
         """End a job whose running met an error; within an `except`."""
-        # What run() raises is an outcome; this is an error of the engine.
-        log.logger.exception("%s could not be run; it is released.", job)
+        # What run() raises is an outcome; this is an error of the engine. Nothing more is asked of
+        # the job, which has to be released.
+        log.logger.exception(
+            "%s could not be run; it is released.", job, extra={"action": "engine_raised"}
+        )
         job.end_as(Released("the engine met an error of its own", delay=RELEASED_AFTER))
 
     def _hand_over(self, job: OperationJob) -> None:

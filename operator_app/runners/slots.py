@@ -72,7 +72,9 @@ class Slot(threading.Thread):
                     reset()
             except BaseException:
                 # What run() raises is an outcome; this is an error of the engine.
-                log.logger.exception("A runner's slot met an error of its own.")
+                log.logger.exception(
+                    "A runner's slot met an error of its own.", extra={"action": "engine_raised"}
+                )
                 self._drop()
                 if place is not None:
                     endings.release(place.job, "the engine met an error of its own")

@@ -119,7 +119,9 @@ class ThreadRunner(LocalRunner):
             except BaseException:
                 # Jobs and hooks catch their own errors: this one is the engine's, and the thread
                 # must outlive it.
-                log.logger.exception("A runner's thread met an error of its own.")
+                log.logger.exception(
+                    "A runner's thread met an error of its own.", extra={"action": "engine_raised"}
+                )
                 reset()
         reset()
 
@@ -127,7 +129,7 @@ class ThreadRunner(LocalRunner):
         if not self._start(job):
             return
         # Asked for now: what runs is the user's own instance.
-        kind_id, began = job.operation.kind_id, time.monotonic()
+        kind_id, began = job.kind_id, time.monotonic()
         self._began[id(job)] = began
         try:
             if job.begin():

@@ -101,11 +101,13 @@ class Listener(threading.Thread):
         self._call_all()
         asked_at = time.monotonic()
         while not self._over.is_set():
-            for notice in connection.notifies(timeout=LOOK):
+            # All that has come, and then to look at the time; to leave the loop before would be to
+            # lose what came with it.
+            for notice in connection.notifies(timeout=LOOK, stop_after=1):
                 if notice.channel == self._echo.channel:
                     self._echo.heard(notice.payload)
-                    break  # To look at the time.
-                self._calls[notice.channel](notice.payload)
+                else:
+                    self._calls[notice.channel](notice.payload)
             if self._echo.is_deaf(since):
                 raise Deaf
             if time.monotonic() - asked_at > SILENCE:

@@ -73,7 +73,9 @@ class FileWatch(threading.Thread):
                 if self._look():
                     self._changed()
             except sqlite3.Error as error:
-                log.logger.debug("The file cannot be looked at now: %s", error)
+                log.logger.debug(
+                    "The file cannot be looked at now: %s", error, extra={"action": "not_looking"}
+                )
                 self._close()
                 self._over.wait(REOPEN)
         self._close()

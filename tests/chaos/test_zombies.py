@@ -18,12 +18,14 @@ from tests.chaos.support import (
     due,
     row,
     said,
+    terminate,
     wait_at_gate,
     wait_until_ended,
 )
 from tests.chaos.work.models import AtomicTask, Effect, Task
-from tests.process.support import lines, logs
+from tests.process.support import entries, lines, logs
 from tests.processes import poll
+from tests.work.models import HoldLocked
 
 
 def _effects(pk: int, line: str) -> list[int]:
@@ -45,12 +47,12 @@ def test_a_zombie_changes_nothing(operate: Start, tmp_path: Path) -> None:
     wait_at_gate(gate, atomic + plain, zombie)
     first = OperatorProcess.objects.get()
 
-    zombie.signal(signal.SIGSTOP)
+    zombie.freeze()
     gate.touch()
     rescuer = operate("--threads", "2", **settings)
     wait_until_ended(atomic + plain, rescuer)
     after_rescue = [row(pk) for pk in atomic + plain]
-    zombie.signal(signal.SIGCONT)
+    zombie.thaw()
     poll(
         lambda: len(lines(zombie, "lost")) == len(atomic + plain) and said(zombie, "declared_lost"),
         30,
@@ -79,6 +81,40 @@ def test_a_zombie_changes_nothing(operate: Start, tmp_path: Path) -> None:
     assert not OperatorProcess.objects.filter(lost_at=None).exists()
 
 
+def test_a_paused_run_that_has_locked_its_row_holds_up_nobody(
+    operate: Start, tmp_path: Path
+) -> None:
+    """Others rescue all else, and go on with their work; it is named in the log, and ends once when
+    it goes on.
+    """
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one lock, and no locks of rows")
+    gate, path = tmp_path / "gate", tmp_path / "hold"
+    settings = {"HEARTBEAT": QUICK, "POLL_INTERVAL": 0.2}
+    zombie = operate("--threads", "2", **settings)
+    held = HoldLocked.dispatch(path=str(path)).pk
+    plain = due(Task, gate=str(gate))
+    poll(path.with_suffix(".locked").exists, 30, lambda: logs(zombie))
+    wait_at_gate(gate, plain, zombie)
+
+    zombie.freeze()
+    gate.touch()
+    rescuer = operate("--threads", "2", **settings)
+    wait_until_ended(plain, rescuer)
+    poll(lambda: said(rescuer, "rescue_waits"), 30, lambda: logs(rescuer))
+    more = due(Task, 20)
+    wait_until_ended(more, rescuer)
+    assert not said(rescuer, "database_away"), logs(rescuer)
+    assert [line["operation_id"] for line in lines(rescuer, "rescue_waits")] == [held]
+
+    path.touch()
+    zombie.thaw()
+    wait_until_ended([held], zombie, rescuer)
+    assert Operation.objects.get(pk=held).state == "finished"
+    assert entries("ended").count(held) == 1
+    terminate(zombie, rescuer)
+
+
 def test_a_paused_atomic_run_holds_sqlite(operate: Start, tmp_path: Path) -> None:
     """On SQLite nobody can rescue a paused atomic run, since it holds the write lock; when it goes
     on, it has run exactly once.
@@ -96,7 +132,7 @@ def test_a_paused_atomic_run_holds_sqlite(operate: Start, tmp_path: Path) -> Non
     other = operate("--threads", "2", **settings)
     poll(lambda: Operation.objects.stuck().filter(pk=pk).exists(), 30, "it to be stuck")
     gate.touch()
-    zombie.signal(signal.SIGCONT)
+    zombie.thaw()
     wait_until_ended([pk], zombie, other)
     more = due(Task, 4, seconds=0.1)
     wait_until_ended(more, zombie, other)

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from operator_app import clock
 from operator_app.duties import Dispatch, Heartbeat
-from operator_app.duties.dispatch import CONTENDED, ENGAGED
+from operator_app.duties.base import CONTENDED
+from operator_app.duties.dispatch import ENGAGED
 from operator_app.models import Operation, OperationJob
 from operator_app.models.querysets import OperationQuerySet
 from operator_app.runners import Runner
@@ -267,7 +268,7 @@ def test_set_aside(
     assert slots["threads"].ids == [other.pk]
     dispatch.run()
     assert dispatch.found_nothing
-    monkeypatch.setattr("operator_app.duties.dispatch.SET_ASIDE_FOR", 0.0)
+    monkeypatch.setattr("operator_app.duties.aside.SECONDS", 0.0)
     dispatch.set_aside(aside.kind_id)
     dispatch.run()
     assert slots["threads"].ids == [other.pk, aside.pk]

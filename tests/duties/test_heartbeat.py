@@ -200,3 +200,39 @@ def test_a_call_to_look(settings: Any) -> None:
     poll(lambda: len(looks) == 2, 10, "the look that was called for")
     heartbeat.stop()
     assert not heartbeat._thread.is_alive()
+
+
+def test_it_tells_what_is_asked(quick: None) -> None:
+    """Once for each change, from the beat that has heard of it; what was asked of an operator that
+    was taken for dead, it does under its new identity."""
+    told: list[str] = []
+    heartbeat = Heartbeat("default", queues=[], capacity=1, asked=told.append)
+    heartbeat.register()
+    rows = OperatorProcess.objects.all()
+    heartbeat.run()
+    assert told == []
+    rows.drain(by="ann")
+    heartbeat.run()
+    heartbeat.run()
+    assert told == ["drain"]
+    rows.resume()
+    heartbeat.run()
+    assert told == ["drain", ""]
+    rows.stop(by="ben")
+    heartbeat.run()
+    assert told == ["drain", "", "stop"]
+    rows.update(lost_at=clock.now())
+    heartbeat.run()
+    row = rows.get(lost_at=None)
+    assert (row.asked, row.asked_by, row.draining) == ("stop", "ben", True)
+    heartbeat.stop()
+
+
+def test_it_tells_how_much_memory_it_takes(heartbeat: Heartbeat) -> None:
+    """From its first moment on."""
+    heartbeat.register()
+    first = OperatorProcess.objects.get().rss
+    assert first is not None and first > 1024 * 1024
+    OperatorProcess.objects.update(rss=None)
+    heartbeat.run()
+    assert OperatorProcess.objects.get().rss is not None

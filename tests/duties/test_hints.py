@@ -151,3 +151,18 @@ def test_after_a_look_that_found_something_a_hint_spares_nothing(heartbeat: Hear
     hint(dispatch, low)
     dispatch.run()
     assert len(runner.ids) == 1 and low.pk not in runner.ids
+
+
+@once
+def test_what_nobody_takes_is_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it a look has to tell; once."""
+    monkeypatch.setattr("operator_app.duties.hints.MANY", 3)
+    hints = Hints()
+    for number in range(50):
+        hints.hear(as_word("mail", -3, number))
+    assert hints._heard.qsize() == 3
+    hints.wait(60)
+    assert hints.take(NOW) == []
+    hints.wait(60)
+    hints.hear(as_word("mail", -3, 7))
+    assert hints.take(NOW) == [MAIL]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from operator_app import clock
 from operator_app.duties import Dispatch, Heartbeat
@@ -170,3 +171,20 @@ class TestDispatch:
         dispatch.run()
         dispatch.run()
         assert given_back[:1] == [job]
+
+
+def test_what_could_not_be_read_is_not_taken_as_read(
+    pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that ends in that very query: the next look asks again."""
+    Pause.objects.pause(queue="notes")
+
+    def fails(*args: Any) -> Any:
+        raise OperationalError("terminating connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(Pause.objects.all()), "active", fails)
+        with pytest.raises(OperationalError):
+            pauses.look(clock.now())
+    pauses.look(clock.now())
+    assert pauses.covers(lane(), clock.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -115,7 +116,7 @@ def test_whatever_a_kind_raises_does_not_hold_up_the_others(
         signals.pre_save.disconnect(refuse, sender=RankUp)
     assert Note.objects.count() == 1 and not RankUp.objects.exists()
     assert "for the recurrence bad: 'a bug'" in caplog.text
-    recur._set_aside.clear()
+    recur._aside.clear()
     run_at(recur, NOON + HOUR)
     assert RankUp.objects.count() == 1 and bad.slots.count() == 1
 
@@ -129,7 +130,7 @@ def test_an_outage_is_the_operators_to_meet(recur: Recur, monkeypatch: pytest.Mo
     monkeypatch.setattr(slots, "make_due", away)
     with pytest.raises(OperationalError):
         run_at(recur, NOON + HOUR)
-    assert recur._set_aside == {}
+    assert not len(recur._aside)
 
 
 def test_an_operator_that_starts_inserts_what_the_code_declares(
@@ -195,3 +196,55 @@ def test_two_operators_of_which_one_is_frozen_for_two_slots(recur: Recur) -> Non
 
 def _user() -> Any:
     return get_user_model().objects.create(username="ann")
+
+
+def test_many_that_wait_do_not_hide_one_that_is_due(
+    recur: Recur, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    """However many wait for the operation of an earlier slot, or cannot be made here."""
+    monkeypatch.setattr("operator_app.duties.recur.MOST", 2)
+    for number in range(5):
+        waiting = recurrence(name=f"waiting {number}", overlap="queue", model=Sweep)
+        RecurrenceSlot.objects.create(
+            recurrence=waiting, slot=NOON - HOUR, state="made", operation=Sweep.schedule(HOUR),
+            created_at=NOON,
+        )  # fmt: skip
+        RecurrenceSlot.objects.create(
+            recurrence=waiting, slot=NOON, state="queued", created_at=NOON
+        )
+    broken = [recurrence(name=f"broken {number}", model=RankUp, fields={}) for number in range(3)]
+    due = recurrence(name="due", start=NOON + timedelta(minutes=1))
+    run_at(recur, NOON + HOUR)
+    assert due.slots.count() == 1
+    assert all(each.pk in recur._aside for each in broken)
+    # Where nothing waits, and nothing is due, the first page is the last.
+    RecurrenceSlot.objects.filter(state="queued").delete()
+    Recurrence.objects.exclude(name="due").update(next_run_at=NOON + 9 * HOUR)
+    recur._aside.clear()
+    with django_assert_max_num_queries(1):
+        assert run_at(recur, NOON + HOUR) == 5.0
+
+
+def test_one_that_waits_for_a_lock_is_tried_again_soon(
+    recur: Recur, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no outage, others are made, and the log says it once."""
+    held, other = recurrence(name="held"), recurrence(name="other", model=Sweep)
+    make = slots.make_due
+
+    def make_due(each: Recurrence, *arguments: Any) -> Any:
+        if each.pk == held.pk:
+            raise OperationalError(1205, "Lock wait timeout exceeded")
+        return make(each, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slots, "make_due", make_due)
+        run_at(recur, NOON + HOUR)
+        assert other.slots.count() == 1 and held.pk in recur._aside
+        assert recur._aside._until[held.pk] < time.monotonic() + 6
+        recur._aside.clear()
+        run_at(recur, NOON + HOUR)
+    assert [each.action for each in caplog.records] == ["recurrence_waits"]
+    recur._aside.clear()
+    run_at(recur, NOON + HOUR)
+    assert held.slots.count() == 1

@@ -15,8 +15,9 @@ from operator_app.duties import Heartbeat, Rescue
 from operator_app.duties.rescue import rescue_deserted, rescue_operator
 from operator_app.exceptions import OperatorLost
 from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models.transactions import impatient
 from tests.kinds.models import Hooked, Scripted
-from tests.models.tools import claimed_job, nothing, queries, scripted, stored
+from tests.models.tools import claimed_job, elsewhere, locked, nothing, queries, scripted, stored
 from tests.processes import poll
 from tests.work.models import LeftDeed, Tick
 
@@ -115,6 +116,66 @@ def test_two_rescuers_of_the_same_row(other: OperatorProcess) -> None:
     written = [Operation.all_objects.record([job]) for job in jobs if job is not None]
     assert [len(each) for each in written] == [1, 0]
     assert stored(operation).crashes == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no locks of rows")
+def test_what_somebody_has_locked_holds_up_nobody(
+    rescue: Rescue, other: OperatorProcess, recorded: list[OperationJob], caplog: Any
+) -> None:
+    """As the run() of an operator that is stopped, and not dead: all others are rescued, and it is
+    as soon as it can be. The log names it once.
+    """
+    busy, free = held_by(other), held_by(other)
+
+    def waiting() -> list[Any]:
+        return [each for each in caplog.records if getattr(each, "action", "") == "rescue_waits"]
+
+    with locked(Operation.all_objects.filter(pk=busy.pk)):
+        rescue.run()
+        assert [job.operation_id for job in recorded] == [free.pk]
+        assert waiting() == []  # It might be another rescuer.
+        rescue.run()
+        rescue.run()
+        assert stored(busy).operator_id == other.pk
+    (line,) = waiting()
+    assert line.levelname == "WARNING" and f"#{busy.pk}" in line.getMessage()
+    rescue.run()
+    assert [job.operation_id for job in recorded] == [free.pk, busy.pk]
+    assert stored(busy).crashes == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no locks of rows")
+@pytest.mark.parametrize("is_there", [False, True], ids=["being inserted", "being updated"])
+def test_an_attempt_that_somebody_writes_holds_up_nobody(
+    rescue: Rescue, other: OperatorProcess, recorded: list[OperationJob], is_there: bool
+) -> None:
+    """As a run that has shown progress in a transaction, and whose process is stopped."""
+    busy, free = held_by(other), held_by(other)
+    now = clock.now()
+    row = OperationJob(operation_id=busy.pk, number=1, operator="elsewhere:77", started_at=now)
+    if is_there:
+        row.save()
+    row.progress_done = 0.5
+    with elsewhere(row.save):
+        with impatient():
+            rescue.run()
+        assert [job.operation_id for job in recorded] == [free.pk]
+    rescue.run()
+    assert [job.operation_id for job in recorded] == [free.pk, busy.pk]
+    assert OperationJob.objects.get(operation=busy).outcome == "retried"
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no locks of rows")
+def test_an_operator_whose_row_somebody_has_locked_is_judged_later(
+    rescue: Rescue, other: OperatorProcess
+) -> None:
+    """As by a request that asks it to leave, and hangs."""
+    row = OperatorProcess.objects.filter(pk=other.pk)
+    with elsewhere(lambda: row.update(asked="drain")):
+        rescue.run()
+        assert OperatorProcess.objects.get(pk=other.pk).lost_at is None
+    rescue.run()
+    assert OperatorProcess.objects.get(pk=other.pk).lost_at is not None
 
 
 def test_nobody_is_judged_by_one_that_was_away_itself(

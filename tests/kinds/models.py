@@ -208,3 +208,28 @@ class Calling(Scripted):
             failures=3, within=60, cooldown=30, max_cooldown=100, on=[ConnectionError]
         ),
     )
+
+
+class Mailing(Operation):
+    """A kind with a column of each sort that a form treats in its own way, and one to hide."""
+
+    class Tone(models.TextChoices):
+        """How it sounds."""
+
+        WARM = "warm", "Warm words"
+        COLD = "cold", "Cold words"
+
+    sender = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    receivers = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="+")
+    attachment = models.FileField(upload_to="mailings", blank=True)
+    options = models.JSONField(default=dict, blank=True)
+    tone = models.CharField(max_length=10, choices=Tone, default=Tone.WARM)
+    token = models.CharField(max_length=50, default="")
+
+    policy = Policy(sensitive_fields=["token"])
+
+    def run(self) -> None:
+        """Write the tone down."""
+        write_line(self, self.tone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.outcomes import Finished, Released, Retried
 from operator_app.testing import run_due
 from tests.kinds.models import Hooked, Ledger, Scripted, write_line
-from tests.models.tools import claimed_job, in_thread, raises, scripted, stored, write
+from tests.models.tools import Thread, claimed_job, in_thread, raises, scripted, stored, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -169,6 +170,69 @@ def test_a_claim_lost_to_another_connection(operator: OperatorProcess) -> None:
     job.run()
     assert lines() == []
     assert Operation.all_objects.record([job]) == []
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server to end it")
+def test_one_that_falls_silent_before_its_commit_keeps_no_lock(run: Run, settings: Any) -> None:
+    """Between the fence and COMMIT, as a process that is stopped there, its row is locked: the
+    server ends the session after a heartbeat's timeout, and nothing of the run is left.
+    """
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 0.3, "timeout": 1}}
+    fenced, freed = threading.Event(), threading.Event()
+    was_freed: list[bool] = []
+
+    def fall_silent(execute: Any, sql: str, *arguments: Any) -> Any:
+        result = execute(sql, *arguments)
+        if "finished_run_at" in sql and sql.lstrip().startswith(("UPDATE", "WITH")):
+            fenced.set()
+            was_freed.append(freed.wait(10))
+        return result
+
+    def look() -> int:
+        assert fenced.wait(30), "no fence was seen"
+        # Waits for the lock.
+        count = Operation.all_objects.filter(finished_run_at=None).update(priority=7)
+        freed.set()
+        return count
+
+    def effect_and_silence(operation: Operation) -> None:
+        effect(operation)
+        connection.execute_wrappers.append(fall_silent)
+
+    other = Thread(look)
+    try:
+        job = run(effect_and_silence)
+    finally:
+        connection.execute_wrappers.remove(fall_silent)
+    assert other.result() == 1 and was_freed == [True]
+    assert isinstance(job.ending, Retried) and not job.is_recorded
+    connection.close()
+    assert lines() == []
+    row = stored(job.operation)
+    assert (row.priority, row.finished_run_at) == (7, None)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server to end it")
+def test_its_own_statements_and_callbacks_may_take_their_time(run: Run, settings: Any) -> None:
+    """The limit holds between the fence and COMMIT, and neither before nor after."""
+    settings.OPERATOR = {"HEARTBEAT": {"interval": 0.3, "timeout": 7}}
+    limits: list[str] = []
+
+    def look(*_: object) -> None:
+        shown = "SHOW idle_in_transaction_session_timeout"
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@SESSION.wait_timeout" if is_mysql else shown)
+            limits.append(str(cursor.fetchone()[0]))
+
+    def script(operation: Operation) -> None:
+        transaction.on_commit(look)
+        look()
+
+    is_mysql = connection.vendor == "mysql"
+    look()
+    job = run(script)
+    look()
+    assert job.is_recorded and len(set(limits)) == 1 and len(limits) == 4
 
 
 def test_a_callback_that_raises_changes_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:

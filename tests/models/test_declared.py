@@ -10,6 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from operator_app import Recurring, clock
+from operator_app.checks.recurrences import problems_of
 from operator_app.models import Operation, Recurrence, RecurrenceSlot
 from operator_app.models.declared import declarations, insert_missing, synchronize
 from operator_app.models.slots import make_due
@@ -34,6 +35,11 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(kind, "recurrences", list(recurrences), raising=False)
 
     return give
+
+
+def found_wrong(kind: type[Operation]) -> list[tuple[Any, str]]:
+    """What the check says of a kind."""
+    return [(each.id, each.msg) for each in problems_of(kind)]
 
 
 def the_only() -> Recurrence:
@@ -112,6 +118,41 @@ def test_one_that_is_gone_from_the_code_and_comes_back(declare: Any) -> None:
     assert the_only().enabled and RecurrenceSlot.objects.count() == 1
 
 
+def test_one_that_is_called_as_its_kind_follows_a_new_name(declare: Any) -> None:
+    """What people said of it, and its history, stay with it. It makes as of now what it would."""
+    declare(Note, Recurring("@hourly"))
+    synchronize("default")
+    make_due(the_only(), NOON.replace(hour=13), "default")
+    Recurrence.objects.disable("a holiday")
+    # What a migration leaves that renames a model: its content type's id is the same.
+    Recurrence.objects.update(name="kinds.Letter")
+    synchronize("default")
+    one = the_only()
+    assert (one.name, one.enabled, one.disabled_reason) == ("kinds.Note", False, "a holiday")
+    assert one.slots.count() == 1
+    Recurrence.objects.enable()
+    synchronize("default")
+    assert the_only().enabled
+
+
+def test_one_with_a_name_of_its_own_is_another_one(declare: Any) -> None:
+    """A name that the code gives says which it is; so does that of a kind that is still there."""
+    declare(Note, Recurring("@hourly", name="first"))
+    synchronize("default")
+    declare(Note, Recurring("@hourly", name="second"))
+    synchronize("default")
+    declare(Note, Recurring("@hourly"))
+    declare(LongNote, Recurring("@hourly", name="third"))
+    synchronize("default")
+    rows = Recurrence.objects.values_list("name", "enabled")
+    assert set(rows) == {
+        ("first", False),
+        ("second", False),
+        ("kinds.Note", True),
+        ("third", True),
+    }
+
+
 def test_rows_by_hand_are_left_alone(declare: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Also one that has the name of a declared one, which is said."""
     declare(Note, Recurring("@hourly", name="mine"))
@@ -155,3 +196,26 @@ def test_which_class_declares(declare: Any) -> None:
     assert declarations(LongNote) == declarations(QuickNote) == declarations(Sweep) == []
     declare(LongNote, daily)
     assert declarations(LongNote) == [daily]
+
+
+DAILY = Recurring("0 3 * * *")
+
+
+@pytest.mark.parametrize(
+    "written", [DAILY, None, 3, "0 3 * * *", (each for each in [DAILY])], ids=lambda each: ""
+)
+def test_what_is_no_list_is_an_error(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Note, "recurrences", written, raising=False)
+    ((number, said),) = found_wrong(Note)
+    assert number == "operator_app.E015"
+    assert said == f"kinds.Note.recurrences is {written!r}, which is no list."
+
+
+def test_what_is_wrong_with_another_kind_is_said_of_that(
+    declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(Note, DAILY)
+    for written in (["0 3 * * *"], DAILY, [DAILY, 5]):
+        monkeypatch.setattr(Report, "recurrences", written, raising=False)
+        assert found_wrong(Note) == []
+        assert [number for number, _said in found_wrong(Report)] == ["operator_app.E015"]

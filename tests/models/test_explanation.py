@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from operator_app import Policy, clock
 from operator_app.models import Operation, OperatorProcess, Pause, kinds
 from operator_app.outcomes import Stopped
-from tests.kinds.models import Note, Sweep
+from tests.kinds.models import AsyncNote, Note, Sweep
 from tests.models.tools import HOUR, Make, claimed_job, raises, scripted, stored, write
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +82,12 @@ class TestPending:
         assert sentence(operation, "operators_busy").endswith("are busy: host:1 1 of 1.")
         make_operator(capacity=2)
         assert codes(operation) == ["due"]
+
+    def test_others_are_busy_elsewhere(self, operator: OperatorProcess) -> None:
+        """What is on the event loop takes no thread."""
+        claimed_job(AsyncNote.dispatch(), operator)
+        assert codes(Note.dispatch()) == ["due"]
+        assert codes(AsyncNote.dispatch()) == ["due"]
 
     def test_a_pause(self, operator: OperatorProcess) -> None:
         operation = Note.dispatch()

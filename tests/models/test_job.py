@@ -227,7 +227,7 @@ def test_an_operation_whose_class_is_gone_is_released(
     """If the class went away after the claim, it is given back: another process may know it."""
     job = claimed_job(Note.dispatch(), operator)
     write(job.operation, kind=gone_kind)
-    job.operation.refresh_from_db()
+    job = OperationJob.of(stored(job.operation), str(operator))
     outcome = job.run()
     assert isinstance(outcome, Released) and "kinds.deletedlongago" in outcome.reason
     assert job.error is None

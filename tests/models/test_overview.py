@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from operator_app import clock
-from operator_app.models import Operation, OperatorProcess, Pause, overview
-from operator_app.models.overview import Number, look
+from operator_app.models import Operation, OperatorProcess, Pause, counts, number, overview
+from operator_app.models.number import Number
+from operator_app.models.overview import look
 from tests.kinds.models import Note, Sweep
 from tests.models.tools import HOUR, claim_all, write
 
@@ -69,7 +70,7 @@ def test_large_numbers_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
     Note.schedule_many([Note(should_run_at=now) for _ in range(6)])
     assert str(Number.of(Operation.objects.all(), 5)) == "5+"
     assert str(Number.of(Operation.objects.all(), 6)) == "6"
-    monkeypatch.setattr(overview, "CAP", 10)
+    monkeypatch.setattr(number, "CAP", 10)
     assert str(Number.sum([Number(6), Number(4)])) == "10"
     assert str(Number.sum([Number(6), Number(5)])) == "10+"
     assert str(Number.sum([Number(1, is_more=True)])) == "1+"
@@ -77,9 +78,19 @@ def test_large_numbers_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cost(django_assert_max_num_queries: Any) -> None:
-    """However many operations there are: so many for each lane."""
+    """However many operations and lanes there are."""
     for queue in "abc":
         for _ in range(5):
             Note.dispatch(queue=queue)
-    with django_assert_max_num_queries(10 + 2 * 3):
+    with django_assert_max_num_queries(13 + 1):
         now_seen()
+
+
+def test_few_operations_with_high_ids_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids go on where old operations have been deleted."""
+    monkeypatch.setattr(counts, "WINDOW", 2)
+    made = [Note.dispatch() for _ in range(3)]
+    write(made[-1], started_run_at=clock.now(), finished_run_at=clock.now())
+    assert str(now_seen().states["finished"]) == "1+"
+    made[0].delete()
+    assert str(now_seen().states["finished"]) == "1"

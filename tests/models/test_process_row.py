@@ -10,6 +10,7 @@ from django.db import connection  # noqa: F401  (for conditions of skipif)
 
 from operator_app import clock
 from operator_app.models import OperatorProcess
+from operator_app.models.process import DRAIN, STOP
 from tests.models.tools import Make, queries
 
 pytestmark = pytest.mark.django_db
@@ -18,6 +19,73 @@ pytestmark = pytest.mark.django_db
 def test_an_operator_is_named_by_host_and_pid(operator: OperatorProcess) -> None:
     """People know a process by where it runs."""
     assert str(operator) == "host:1"
+
+
+def test_asking_is_for_those_that_live(make_operator: Make) -> None:
+    """A lost one hears nothing; who is asked for as much already is not asked again."""
+    now = clock.now()
+    living = make_operator()
+    for dead in ({"lost_at": now}, {"alive_until": now - timedelta(seconds=1)}):
+        make_operator(**dead)
+    rows = OperatorProcess.objects.all()
+    assert rows.drain(by="ann") == 1
+    row = rows.get(asked=DRAIN)
+    assert (row.pk, row.asked_by) == (living.pk, "ann")
+    assert row.asked_at is not None and row.asked_at >= now
+    assert rows.drain(by="ben") == 0
+    assert rows.get(asked=DRAIN).asked_by == "ann"
+
+
+def test_a_drain_can_be_called_off_and_a_stop_cannot(operator: OperatorProcess) -> None:
+    rows = OperatorProcess.objects.all()
+    assert rows.resume() == 0
+    rows.drain(by="ann")
+    assert rows.resume() == 1
+    row = rows.get()
+    assert (row.asked, row.asked_by, row.asked_at) == ("", "", None)
+    rows.drain()
+    assert rows.stop(by="b" * 300) == 1, "a stop comes before a drain"
+    assert rows.get().asked_by == "b" * 150
+    assert (rows.stop(), rows.drain(), rows.resume()) == (0, 0, 0)
+
+
+def test_a_beat_hears_what_is_asked(operator: OperatorProcess) -> None:
+    """A beat that has nothing to hear asks no question."""
+    OperatorProcess.objects.drain(by="ann")
+    with queries() as made:
+        assert operator.beat(clock.now(), timeout=30, rss=17)
+    assert len(made) == 3 and operator.asked == DRAIN and operator.asked_by == "ann"
+    row = OperatorProcess.objects.get()
+    assert (row.draining, row.rss) == (True, 17)
+    with queries() as made:
+        assert operator.beat(clock.now(), timeout=30)
+    assert len(made) == 1
+    assert OperatorProcess.objects.get().rss is None
+    OperatorProcess.objects.resume()
+    assert operator.beat(clock.now(), timeout=30)
+    assert not OperatorProcess.objects.get().draining and operator.asked == ""
+
+
+def test_a_lost_one_does_not_beat_though_it_is_asked(operator: OperatorProcess) -> None:
+    OperatorProcess.objects.drain()
+    OperatorProcess.objects.update(lost_at=clock.now())
+    assert not operator.beat(clock.now(), timeout=30)
+    OperatorProcess.objects.all().delete()
+    assert not operator.beat(clock.now(), timeout=30)
+
+
+def test_who_has_drained_leaves_unless_that_was_called_off(operator: OperatorProcess) -> None:
+    """From the moment it leaves on, nobody is told any more that it goes on."""
+    OperatorProcess.objects.drain()
+    operator.beat(clock.now(), timeout=30)
+    assert operator.settle() and operator.asked == STOP
+    assert OperatorProcess.objects.resume() == 0
+    OperatorProcess.objects.update(asked=DRAIN)
+    operator.asked = DRAIN
+    OperatorProcess.objects.resume()
+    assert not operator.settle() and operator.asked == ""
+    OperatorProcess.objects.all().delete()
+    assert operator.settle()
 
 
 def test_alive_and_lost_are_opposites(make_operator: Make) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, models
+from django.db import connection, models, transaction
 
 from operator_app import Policy, clock
 from operator_app.models import Operation, OperationJob, OperationTag, kinds, pruning
 from operator_app.models.pruning import Rules, prune, prune_next, rules_of_settings
+from operator_app.models.transactions import impatient
+from operator_app.retention import DEFAULTS
 from operator_app.testing import run_due
 from tests.kinds.models import Note, Scripted, Sweep, Tagged
-from tests.models.tools import Thread, write
+from tests.models.tools import Thread, locked, write
 
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
+DEFERS = connection.vendor != "mysql"
+"""Whether foreign keys are looked at when a transaction ends, as Django makes them."""
+FOR_EVER: dict[str, Any] = dict.fromkeys(DEFAULTS)
+"""The retention that keeps everything."""
 ALL = Rules({"finished": 86_400.0, "failed": 86_400.0, "cancelled": 86_400.0})
 
 
@@ -160,8 +167,10 @@ def test_the_walk_ends_where_all_is_young(
 
 def test_rules_of_the_settings_and_policies(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a policy names stands in place of the project's; what it leaves out is the project's."""
+    settings.OPERATOR = settings.OPERATOR | {"RETENTION": None}
     assert rules_of_settings("default").are_empty
-    settings.OPERATOR = settings.OPERATOR | {"RETENTION": {"finished": DAY, "failed": 7 * DAY}}
+    own = FOR_EVER | {"finished": DAY, "failed": 7 * DAY}
+    settings.OPERATOR = settings.OPERATOR | {"RETENTION": own}
     monkeypatch.setattr(Note, "policy", Policy(retention={"finished": 60, "failed": None}))
     rules = rules_of_settings("default")
     assert rules.general == {"finished": 86_400.0, "failed": 7 * 86_400.0}
@@ -181,7 +190,6 @@ def test_two_at_once() -> None:
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="one writer at a time")
 @pytest.mark.django_db(transaction=True)
 def test_what_somebody_has_locked_is_passed_over() -> None:
-    from django.db import transaction
 
     locked, other = ended(), ended()
     with transaction.atomic():
@@ -189,3 +197,48 @@ def test_what_somebody_has_locked_is_passed_over() -> None:
         assert Thread(go).result().counts == {"finished": 1}
     assert left() == {locked.pk} and other.pk not in left()
     assert connection.vendor != "sqlite"
+
+
+@pytest.fixture
+def foreign_table(transactional_db: None) -> Iterator[Callable[[int], None]]:
+    """A table that no model here knows, which refers to operations; returns what adds a row."""
+    quoted = connection.ops.quote_name(Operation._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE strangers (operation_id BIGINT NOT NULL, FOREIGN KEY (operation_id) "
+            f"REFERENCES {quoted} (id){' DEFERRABLE INITIALLY DEFERRED' if DEFERS else ''})"
+        )
+
+    def refer(pk: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO strangers VALUES (%s)", [pk])
+
+    yield refer
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE strangers")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_database_protects_stays_alone(foreign_table: Callable[[int], None]) -> None:
+    """As rows of a class that another service has, or a foreign key that does nothing."""
+    operations = [ended() for _ in range(7)]
+    foreign_table(operations[3].pk)
+    foreign_table(operations[4].pk)
+    done = go()
+    assert (done.counts, done.kept) == ({"finished": 5}, 2)
+    assert left() == {operations[3].pk, operations[4].pk}
+
+
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has no locks of rows")
+@pytest.mark.django_db(transaction=True)
+def test_what_would_go_along_and_is_locked_is_not_waited_for() -> None:
+    """The operation itself is not locked, but its attempt is, in the transaction of a person."""
+    operation = ended()
+    job = OperationJob.objects.create(
+        operation_id=operation.pk, number=1, started_at=clock.now(), outcome="finished"
+    )
+    with locked(OperationJob.objects.filter(pk=job.pk)), impatient():
+        done = go()
+    assert (done.counts, done.kept, left()) == ({}, 1, {operation.pk})
+    with impatient():
+        assert go().counts == {"finished": 1}

@@ -9,7 +9,17 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 
 from operator_app.models import Operation, transactions
-from operator_app.models.transactions import TRIES, in_transaction, lost_to_another, writing
+from operator_app.models.transactions import (
+    TRIES,
+    impatient,
+    in_transaction,
+    is_away,
+    is_impatient,
+    is_locked,
+    lost_to_another,
+    patient,
+    writing,
+)
 from tests.kinds.models import Sweep
 from tests.models.tools import Thread, queries
 
@@ -181,3 +191,70 @@ def test_a_session_may_be_idle_after_the_transaction(settings: Any) -> None:
     with pytest.raises(ZeroDivisionError):
         in_transaction("default", lambda: 1 // 0)
     assert limit() == usual
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no locks of rows")
+@pytest.mark.django_db(transaction=True)
+def test_an_impatient_thread_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hears that the row is locked, which is no outage, after a second, once; what runs user
+    code waits as usual, and so does everything after the block.
+    """
+    monkeypatch.setattr(transactions, "LOCK_WAIT", 1.0)
+    operation = Sweep.dispatch()
+    rows = Operation.all_objects.filter(pk=operation.pk)
+    locked, over = threading.Event(), threading.Event()
+    tries: list[str] = []
+
+    def hold() -> None:
+        with transaction.atomic():
+            list(rows.select_for_update())
+            locked.set()
+            assert over.wait(60)
+
+    def write(text: str) -> int:
+        tries.append(text)
+        return rows.update(reason=text)
+
+    holder = Thread(hold)
+    assert locked.wait(30)
+    with impatient():
+        with pytest.raises(OperationalError) as caught:
+            in_transaction("default", lambda: write("impatient"))
+        assert is_locked(caught.value) and not is_away(caught.value)
+        assert tries == ["impatient"]
+        with patient():
+            waiter = Thread(lambda: in_transaction("default", lambda: write("patient")))
+            assert not is_impatient()
+        assert is_impatient()
+    assert not is_impatient()
+    over.set()
+    holder.result()
+    assert waiter.result() == 1 and rows.get().reason == "patient"
+    assert not connection.in_atomic_block
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no locks of rows")
+@pytest.mark.django_db(transaction=True)
+def test_the_limit_of_an_impatient_thread_ends_with_its_transaction() -> None:
+    def limit() -> str:
+        names = {"mysql": "@@SESSION.innodb_lock_wait_timeout"}
+        with connection.cursor() as cursor:
+            name = names.get(connection.vendor, "current_setting('lock_timeout')")
+            cursor.execute(f"SELECT {name}")
+            return str(cursor.fetchone()[0])
+
+    usual = limit()
+    with impatient():
+        assert in_transaction("default", limit) in ("1", "1s")
+        assert limit() == usual
+        with pytest.raises(ZeroDivisionError):
+            in_transaction("default", lambda: 1 // 0)
+        assert limit() == usual
+    assert in_transaction("default", limit) == usual
+
+
+def test_what_counts_as_locked() -> None:
+    assert is_locked(deadlock("55P03")) and not is_locked(deadlock("40P01"))
+    assert is_locked(OperationalError(1205, "Lock wait timeout exceeded"))
+    assert not is_locked(OperationalError("database is locked"))
+    assert is_away(OperationalError("database is locked"))

@@ -341,6 +341,38 @@ def test_release_gives_back_what_lost_operators_hold(
     assert "gave no heartbeat" in jobs[0].message
 
 
+def test_fail_ends_what_lost_operators_hold(operator: OperatorProcess, make_operator: Make) -> None:
+    """As on_stuck="fail" does: what a living operator holds is let alone, and so is what was asked
+    to abort, which is cancelled."""
+    living = make_operator()
+    held, asked, healthy, by_hand, due = (Note.dispatch() for _ in range(5))
+    for each in (held, asked):
+        write(each, started_run_at=clock.now(), operator=operator, attempts=1)
+    write(healthy, started_run_at=clock.now(), operator=living, attempts=1)
+    write(by_hand, started_run_at=clock.now() - 3 * HOUR, attempts=1)
+    write(asked, abort_requested_at=clock.now())
+    assert Operation.objects.filter(pk=held.pk).fail().left == 1, "it was not declared lost"
+    lose(operator)
+    changed = Operation.objects.all().fail("the disk is gone")
+    assert (changed, changed.failed, changed.aborted, changed.left) == (3, 2, 1, 2)
+    for each in (held, by_hand):
+        row = stored(each)
+        assert row.state == "failed" and row.reason == "the disk is gone" and row.crashes == 1
+    assert [stored(each).state for each in (asked, healthy, due)] == ["cancelled", "running", "due"]
+    job = OperationJob.objects.get(operation=held.pk)
+    assert (job.outcome, job.operator) == ("failed", "host:1")
+    assert job.exception_class == "operator_app.exceptions.OperatorLost"
+
+
+def test_fail_says_why_and_is_fenced(operator: OperatorProcess) -> None:
+    note = Note.dispatch()
+    write(note, started_run_at=clock.now(), operator=987654, attempts=1)
+    assert Operation.objects.fail() == 1
+    assert stored(note).reason == "failed by hand: its operator process is gone"
+    assert Operation.objects.fail().left == 1
+    assert async_to_sync(Operation.objects.filter(pk=note.pk).afail)().left == 1
+
+
 def test_release_of_a_gone_operator_tells_receivers(
     operator: OperatorProcess, django_capture_on_commit_callbacks: Any
 ) -> None:

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from operator_app import clock
-from operator_app.models import Operation, OperationJob, OperatorProcess
+from operator_app.models import Operation, OperationJob, OperatorProcess, kinds, tallies
 from tests.kinds.models import Scripted
 
 HOUR = timedelta(hours=1)
@@ -95,6 +96,52 @@ def queries(verb: str = "") -> Iterator[list[str]]:
         for query in captured.captured_queries
         if query["sql"].lstrip("( ").upper().startswith(verb.upper())
     ]
+
+
+def counted(
+    kind: type[Operation],
+    end: datetime,
+    *,
+    queue: str = "notes",
+    durations: Sequence[float] = (),
+    delays: Sequence[float] = (),
+    **counts: int,
+) -> None:
+    """Store what operators would have counted in ten seconds of the past, by outcome."""
+    key = tallies.Key(kinds.content_type(kind, "default").pk, queue)
+    summary = tallies.Summary(**counts)
+    for seconds in durations:
+        summary.durations.add(seconds)
+    for seconds in delays:
+        summary.delays.add(seconds)
+    tallies.write({key: summary}, end - timedelta(seconds=10), "default")
+
+
+@contextmanager
+def elsewhere(work: Callable[[], object]) -> Iterator[None]:
+    """Do something in a transaction of another thread, which stays open as long as the block."""
+    done, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            work()
+            done.set()
+            assert over.wait(60)
+
+    holder = Thread(hold)
+    try:
+        assert done.wait(30), "it was not done"
+        yield
+    finally:
+        over.set()
+        holder.result()
+
+
+@contextmanager
+def locked(rows: QuerySet[Any, Any]) -> Iterator[None]:
+    """Let a transaction of another thread have the locks of these rows during the block."""
+    with elsewhere(lambda: list(rows.select_for_update())):
+        yield
 
 
 class Thread(threading.Thread):

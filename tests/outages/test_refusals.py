@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from operator_app import clock
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.outcomes import Finished
 from tests.outages.conftest import Start
+from tests.outages.settings import WRITES
 from tests.outages.support import (
     RETRIED,
     Gate,
@@ -88,26 +89,52 @@ def test_locked_for_longer_than_the_timeout(operate: Start, tmp_path: Path, mome
     gate.assert_each_once(ids)
 
 
+def claimed_jobs(count: int) -> list[OperationJob]:
+    """Attempts that have finished, claimed by an operator of this test, each with a history."""
+    now = clock.now()
+    process = OperatorProcess.objects.create(
+        hostname="here", pid=1, version="", capacity=9, started_at=now, heartbeat_at=now,
+        alive_until=now,
+    )  # fmt: skip
+    for _ in range(count):
+        Tick.dispatch()
+    rows = Operation.all_objects
+    claimed = rows.claim(process, rows.lanes(), limit=count, now=clock.now())
+    jobs = [OperationJob.of(row, operator="here:1") for row in claimed]
+    for job in jobs:
+        job.meta = {"size": "large"}
+        job.end_as(Finished())
+    return jobs
+
+
+@pytest.mark.parametrize("failing", range(1, 9))
+def test_an_outage_that_ends_at_any_write_costs_no_history(failing: int) -> None:
+    """Also when it ends just as an outcome is taken for the cause of the trouble."""
+    jobs, left = claimed_jobs(3), failing
+
+    def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        nonlocal left
+        if left and WRITES.match(sql):
+            left -= 1
+            raise OperationalError("database or disk is full")
+        return execute(sql, params, many, context)
+
+    held: list[OperationJob] = []
+    with connection.execute_wrapper(refuse):
+        while not held:
+            with suppress(OperationalError):
+                held = Operation.all_objects.record(jobs)
+    assert (held, left) == (jobs, 0)
+    assert Operation.objects.finished().count() == OperationJob.objects.count() == 3
+
+
 def test_one_outcome_that_ends_the_session_strands_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """G11: what looks like an outage may be one job's history, too large for the server. After some
     tries it is given up, and only it: every outcome is recorded.
     """
-    now = clock.now()
-    process = OperatorProcess.objects.create(
-        hostname="here", pid=1, version="", capacity=9, started_at=now, heartbeat_at=now,
-        alive_until=now,
-    )  # fmt: skip
-    for _ in range(3):
-        Tick.dispatch()
-    rows = Operation.all_objects.claim(
-        process, Operation.all_objects.lanes(), limit=9, now=clock.now()
-    )
-    jobs = [OperationJob.of(row, operator="here:1") for row in rows]
-    for job in jobs:
-        job.meta = {"size": "large"}
-        job.end_as(Finished())
+    jobs = claimed_jobs(3)
     jobs[1].meta = {"size": "too large"}
     create = type(OperationJob.objects.all()).bulk_create
 

@@ -60,7 +60,10 @@ def entries(line: str = "") -> list[int]:
 def wait_for_entries(
     count: int, line: str = "", *, by: Sequence[OperatorUnderTest] = (), timeout: float = 30
 ) -> None:
-    """Wait until so many operations have written this line; fail at once if an operator ends."""
+    """Wait until this line has been written so many times; fail at once if an operator ends.
+
+    An operation that is run again, as after its operator was killed, may have written it twice.
+    """
     __tracebackhide__ = True
     rows = Entry.objects.filter(line=line)
     _wait(lambda: rows.count() >= count, f"{count} lines {line!r}", by, timeout)

@@ -15,7 +15,7 @@ from tests.runners.test_contract import PATIENCE, Done, Held, Job
 
 pytestmark = pytest.mark.django_db
 
-KIND = Job.operation.kind_id
+KIND = Job.kind_id
 OTHER = 2
 
 

@@ -6,7 +6,6 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ Make = Callable[[int, "Done"], Runner]
 class Job:
     """Stands in for an `OperationJob`: calls `work`, and has ended."""
 
-    operation = SimpleNamespace(kind_id=1)
+    kind_id = 1
 
     error: BaseException | None = None
     interruption: BaseException | None = None

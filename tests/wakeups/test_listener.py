@@ -75,6 +75,19 @@ def test_a_wish_is_heard(listener: Listener, heard: Heard, running: Operation) -
     poll(lambda: heard.count == 3, 10, "the second wish to be heard")
 
 
+def test_what_comes_in_one_packet_is_heard_as_a_whole(
+    listener: Listener, heard: Heard, echo: Echo
+) -> None:
+    """Also what comes behind the operator's own echo."""
+    with connection.cursor() as cursor:
+        for word in range(1, 6):
+            cursor.execute(
+                "SELECT PG_NOTIFY(%s, %s), PG_NOTIFY(%s, %s), PG_NOTIFY(%s, %s)",
+                [echo.channel, "0", notify.CHANNEL, f"a{word}", notify.CHANNEL, f"b{word}"],
+            )
+            poll(lambda word=word: heard.count == 1 + 2 * word, 2, "both words to be heard")
+
+
 def test_nothing_is_said_where_nothing_is_wanted(running: Operation) -> None:
     """What changes nothing tells nobody, and a project may say so for all."""
     with queries("SELECT PG_NOTIFY") as said:
