@@ -4,6 +4,11 @@ The ids are stable, so that a monitor can tell them apart.
 
 | id | severity | what it finds |
 |---|---|---|
+| `doctor.check` | problem, warning | a system check has something to say |
+| `doctor.migrations` | problem | migrations were not applied |
+| `doctor.missing_index` | problem | an index is gone, or not as it should be |
+| `doctor.permission` | problem | PostgreSQL, SQLite: the user may not write |
+| `doctor.pooler` | warning, note | PostgreSQL: a pooler lends sessions for a transaction; or may |
 | `doctor.no_operator` | problem | operations are due, and no operator lives |
 | `doctor.unserved_queue` | problem | operations wait in a queue that no living operator serves |
 | `doctor.late` | warning | operations have been due for longer than a minute all the same |
@@ -22,7 +27,7 @@ The ids are stable, so that a monitor can tell them apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -35,7 +40,11 @@ from operator_app.doctor import (
     mysql,
     operations,
     operators,
+    permissions,
+    pooler,
     postgresql,
+    schema,
+    settings,
     sqlite,
 )
 from operator_app.doctor.answers import NotAllowed
@@ -48,8 +57,10 @@ LONG: Final = 300.0
 
 
 def examine(alias: str, *, older_than: float = LONG) -> list[Finding]:
-    """Return what is found in the database `alias`, the worst first. About ten queries if all is
-    well, none of which walks a table.
+    """Return what is found in the database `alias`, the worst first. Up to fifty small queries if
+    all is well, most of them of the catalog, none of which walks a table.
+
+    Where the settings are wrong, or the engine's own migrations were not applied, it is only that.
 
     Args:
         alias: the database.
@@ -58,8 +69,16 @@ def examine(alias: str, *, older_than: float = LONG) -> list[Finding]:
     Raises:
         Error: if the database cannot be used.
     """
+    found = _first(list(settings.failed_checks(alias)))
+    if any(finding.message.endswith(settings.UNUSABLE) for finding in found):
+        return found
+    missing = schema.unapplied(alias)
+    found += schema.unapplied_migrations(missing, alias)
+    if schema.APP in missing:
+        return _first(found)
     now = clock.now(alias)
-    found = chain(
+    found += chain(
+        schema.missing_indexes(alias),
         due.due_operations(alias, now),
         operations.stuck_operations(alias, now),
         operations.unknown_kinds(alias),
@@ -67,10 +86,15 @@ def examine(alias: str, *, older_than: float = LONG) -> list[Finding]:
         operators.lost_operators(alias, now),
         clocks.clocks_apart(alias),
     )
-    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+    return _first(found)
 
 
 _ORDER: Final = ("problem", "warning", "note")
+
+
+def _first(found: Iterable[Finding]) -> list[Finding]:
+    """Return them with the worst first."""
+    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 
 
 def _of_the_database(alias: str, older_than: float) -> Iterator[Finding]:
@@ -80,9 +104,15 @@ def _of_the_database(alias: str, older_than: float) -> Iterator[Finding]:
             lambda: postgresql.prepared_transactions(alias, older_than),
             lambda: postgresql.replication_slots(alias),
             lambda: postgresql.dead_rows(alias),
+            lambda: permissions.privileges(alias),
+            lambda: pooler.transaction_pooling(alias),
         ],
         "mysql": [lambda: mysql.long_transactions(alias, older_than)],
-        "sqlite": [lambda: sqlite.no_wal(alias), lambda: sqlite.large_wal(alias)],
+        "sqlite": [
+            lambda: sqlite.no_wal(alias),
+            lambda: sqlite.large_wal(alias),
+            lambda: permissions.file_access(alias),
+        ],
     }
     for look in looks.get(connections[alias].vendor, []):
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from operator_app.checks import pending
 from operator_app.doctor.finding import Finding
-from operator_app.models import Operation, OperatorProcess
+from operator_app.models import Operation, OperatorProcess, Pause
 from operator_app.models.lanes import Lane, lanes
+from operator_app.models.loads import busy_with
 from operator_app.moments import in_words, later
 
 LATE: Final = 60.0
@@ -18,10 +19,11 @@ LATE: Final = 60.0
 
 def due_operations(alias: str, now: datetime) -> Iterator[Finding]:
     """Yield a problem if operations are due and no operator lives, or none that serves the queue of
-    some that wait for long; a warning for each other queue in which some wait for long.
+    some that wait for long; a warning for each other queue in which some wait for long. What is
+    paused may wait.
 
-    One query if nothing is due, of one index entry per lane; one more for the operators; for each
-    finding one per lane, and two or three.
+    One query if nothing is due, of one index entry per lane; two more for operators and pauses; for
+    each finding one per lane, and two or three.
     """
     due = [lane for lane in lanes(alias) if lane.next_at <= now]
     if not due:
@@ -31,15 +33,20 @@ def due_operations(alias: str, now: datetime) -> Iterator[Finding]:
         yield _no_operator(_Waiting.of(due, now, now, alias))
         return
     late = later(now, -LATE)
-    for queue in sorted({lane.queue for lane in due if lane.next_at <= late}):
-        waiting = _Waiting.of([lane for lane in due if lane.queue == queue], late, now, alias)
+    pauses = list(Pause.objects.using(alias).active(now))
+    open_lanes = [lane for lane in due if not any(pause.covers_lane(lane) for pause in pauses)]
+    late_lanes = [lane for lane in open_lanes if lane.next_at <= late]
+    for queue in sorted({lane.queue for lane in late_lanes}):
+        mine = [lane for lane in open_lanes if lane.queue == queue]
+        waiting = _Waiting.of(mine, late, now, alias)
         serving = [
             process
             for process in living
             if not process.draining and (not process.queues or queue in process.queues)
         ]
         if serving:
-            yield _late(queue, waiting, serving, alias)
+            kind_ids = {lane.kind_id for lane in late_lanes if lane.queue == queue}
+            yield _late(queue, waiting, serving, busy_with(alias, kind_ids, serving))
         else:
             yield _unserved(queue, waiting, living)
 
@@ -92,10 +99,13 @@ def _unserved(queue: str, waiting: _Waiting, living: Sequence[OperatorProcess]) 
     )
 
 
-def _late(queue: str, waiting: _Waiting, serving: Sequence[OperatorProcess], alias: str) -> Finding:
-    held = Operation.all_objects.using(alias).started().filter(operator__in=serving).count()
-    room = sum(process.capacity for process in serving)
-    if held >= room:
+def _late(
+    queue: str,
+    waiting: _Waiting,
+    serving: Sequence[OperatorProcess],
+    taken: Mapping[Any, tuple[int, int]],
+) -> Finding:
+    if all(held >= room for held, room in taken.values()):
         cure = (
             "They have their hands full: start more of them, give them more --threads, or move "
             "what may wait to a lower priority."
@@ -103,13 +113,14 @@ def _late(queue: str, waiting: _Waiting, serving: Sequence[OperatorProcess], ali
     else:
         cure = (
             "They have room: look into their logs for why they do not claim these (a kind that "
-            "they do not know, children or tasks that are all taken, a database that is slow)."
+            "they do not know, a database that is slow)."
         )
     return Finding(
         "doctor.late",
         "warning",
         f"Operations in the queue {queue!r} have been due for more than {in_words(LATE)}: "
         f"{waiting}. Living operators that serve it: {len(serving)}; operations that they have "
-        f"claimed: {held}, that they run at once: {room}.",
+        f"claimed where these would run: {sum(held for held, _ in taken.values())}, that they run "
+        f"there at once: {sum(room for _, room in taken.values())}.",
         cure,
     )

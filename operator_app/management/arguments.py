@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.core.management.base import CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from operator_app.models import Operation, kinds
+from operator_app.moments import moment_of
 
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """Seconds in each unit of time."""
@@ -72,12 +71,26 @@ def moment(option: str, text: str) -> datetime:
         CommandError: if it is none.
     """
     try:
-        found = parse_datetime(text)
+        return moment_of(text)
     except ValueError as error:
-        raise CommandError(f"{option} {text}: {error}.") from error
-    if found is None:
-        raise CommandError(f"{option} is a moment as 2026-12-24T18:00, not {text!r}.")
-    return timezone.make_aware(found) if timezone.is_naive(found) else found
+        raise CommandError(f"{option} {error}.") from error
+
+
+def when(text: str) -> datetime | timedelta:
+    """Return a moment, or how far from now it is: 2h is so long ago, +2h is to come.
+
+    Raises:
+        ArgumentTypeError: if it is none.
+    """
+    try:
+        return moment_of(text)
+    except ValueError:
+        pass
+    try:
+        return duration(text[1:]) if text.startswith("+") else -duration(text)
+    except argparse.ArgumentTypeError:
+        wanted = "a moment as 2026-12-24T18:00, or 90s, 10m, 2h, 1d for so long ago, +2h to come"
+        raise argparse.ArgumentTypeError(f"{wanted}; not {text!r}") from None
 
 
 def size(text: str) -> float:

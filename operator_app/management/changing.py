@@ -18,6 +18,7 @@ VERBS: Final = {
     "cancel": "let pending ones never run",
     "abort": "ask running ones to end",
     "release": "give back what lost operators hold",
+    "fail": "let what lost operators hold end as failed",
     "reschedule": "let pending ones be due at another time",
     "run-now": "let scheduled ones be due now",
 }
@@ -29,7 +30,7 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     choice.add_arguments(parser)
     parser.add_argument("--all", action="store_true", help="all there are, if nothing narrows it")
     parser.add_argument("--dry-run", action="store_true", help="count them, and change nothing")
-    if verb in ("cancel", "abort"):
+    if verb in ("cancel", "abort", "fail"):
         parser.add_argument("--reason", default="", metavar="TEXT", help="why, for people")
     if verb == "cancel":
         parser.add_argument("--abort", action="store_true", help="ask running ones to end, too")
@@ -48,7 +49,7 @@ def run(verb: str, database: str, options: dict[str, Any], out: OutputWrapper) -
     Raises:
         CommandError: if nothing says which, or none was changed.
     """
-    chosen = choice.of_options(options)
+    chosen = choice.of_options(options, database)
     if chosen.is_narrow == options["all"]:
         raise CommandError(f"Say which: ids, filters, or --all. See operations {verb} --help.")
     rows = choice.rows_of(chosen, database)
@@ -75,8 +76,8 @@ def _change(verb: str, rows: OperationQuerySet[Operation], options: dict[str, An
     if verb == "cancel":
         flags = {name: options[name] for name in ("abort", "delete")}
         return rows.cancel(options["reason"], **flags)
-    if verb == "abort":
-        return rows.abort(options["reason"])
+    if verb in ("abort", "fail"):
+        return getattr(rows, verb)(options["reason"])  # type: ignore[no-any-return]
     if verb == "reschedule":
         when: datetime | timedelta = options["wait"] or arguments.moment("--to", options["to"])
         try:

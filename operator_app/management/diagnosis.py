@@ -51,10 +51,9 @@ def as_text(findings: Sequence[Finding], out: OutputWrapper) -> None:
     """Write them for people, each with what to do, and at the end how many there are."""
     console = console_of(out)
     for finding in findings:
-        # As Text, since brackets in somebody's statement are no markup.
         console.print(Text(f"{finding.severity} {finding.id}", style=STYLES[finding.severity]))
-        console.print(Padding(Text(finding.message), (0, 0, 0, 2), expand=False))
-        console.print(Padding(Text(f"-> {finding.hint}"), (0, 0, 0, 2), expand=False))
+        console.print(Padding(finding.message, (0, 0, 0, 2), expand=False))
+        console.print(Padding(f"-> {finding.hint}", (0, 0, 0, 2), expand=False))
         console.print()
     console.print(_summary(findings))
 

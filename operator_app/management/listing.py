@@ -1,4 +1,4 @@
-"""Operations as a table for a terminal, or as JSON."""
+"""Operations as a table for a terminal, or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
-from django.core.serializers.json import DjangoJSONEncoder
 from rich import box
 from rich.table import Table
 
@@ -15,7 +14,7 @@ from operator_app import clock
 from operator_app.management import arguments, choice
 from operator_app.management.console import console_of
 from operator_app.models import Operation
-from operator_app.models.facts import of_operation
+from operator_app.models.facts import Encoder, of_operation
 
 LIMIT: Final = 50
 """How many are shown unless another number is asked for."""
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="older ones than this: the last one of the list before",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="for programs: an object on each line")
 
 
 def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
@@ -46,7 +45,7 @@ def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
     Raises:
         CommandError: for a choice of what there is not.
     """
-    chosen = choice.of_options(options)
+    chosen = choice.of_options(options, database)
     rows = choice.rows_of(chosen, database).order_by("-pk").select_related("operator")
     if options["before"] is not None:
         rows = rows.filter(pk__lt=options["before"])
@@ -54,17 +53,10 @@ def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
     found = list(rows[: limit + 1])
     is_more, found = len(found) > limit, found[:limit]
     if options["json"]:
-        _as_json(found, out, is_more=is_more)
+        for each in found:
+            out.write(json.dumps(of_operation(each), cls=Encoder))
     else:
         _as_text(found, out, is_more=is_more)
-
-
-def _as_json(found: list[Operation], out: OutputWrapper, *, is_more: bool) -> None:
-    answer = {
-        "operations": [of_operation(each) for each in found],
-        "before": found[-1].pk if is_more else None,
-    }
-    out.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
 
 
 def _as_text(found: list[Operation], out: OutputWrapper, *, is_more: bool) -> None:

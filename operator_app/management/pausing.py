@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,8 @@ from django.core.management.base import CommandError, OutputWrapper
 
 from operator_app import clock
 from operator_app.management import arguments
+from operator_app.management.console import printable
+from operator_app.management.operators import user
 from operator_app.models import Pause
 
 
@@ -49,10 +50,10 @@ def pause(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
         until = arguments.moment("--until", options["until"])
     pauses = Pause.objects.using(database)
     try:
-        made = pauses.pause(**scope, until=until, reason=options["reason"], by=_user())
+        made = pauses.pause(**scope, until=until, reason=options["reason"], by=user())
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
-    out.write(f"{made.sentence}.")
+    out.write(printable(f"{made.sentence}."))
 
 
 def resume(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
@@ -64,7 +65,7 @@ def resume(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
     pauses = Pause.objects.using(database)
     ended = pauses.resume(**_scope(options))
     left = [each.sentence for each in pauses.active(clock.now(database)).order_by("pk")]
-    rest = f" Still: {'; '.join(left)}." if left else ""
+    rest = printable(f" Still: {'; '.join(left)}.") if left else ""
     if not ended:
         raise CommandError(f"That is not paused.{rest}")
     out.write(f"Resumed.{rest}")
@@ -76,10 +77,3 @@ def _scope(options: dict[str, Any]) -> dict[str, Any]:
         raise CommandError("Say what: --queue NAME, --kind APP.MODEL, or --everything.")
     kind = arguments.kind(options["kind"]) if options["kind"] else None
     return {"queue": options["queue"], "kind": kind}
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # No name for the user of a container.
-        return ""

@@ -13,7 +13,7 @@ from operator_app.management import arguments
 from operator_app.management.console import console_of
 from operator_app.models import Operation, kinds
 from operator_app.models.pruning import Pruned, Rules, prune, rules_of_settings
-from operator_app.retention import STATES
+from operator_app.retention import ATTEMPTS, SLOTS, STATES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=STATES,
         help="in which state, with --older-than; may be repeated; by default in all of these",
+    )
+    parser.add_argument(
+        "--attempts",
+        action="store_true",
+        help="with --older-than: old attempts of operations that have not ended; with --state, too",
+    )
+    parser.add_argument(
+        "--slots",
+        action="store_true",
+        help="with --older-than: old slots of recurrences of which no operation is left",
     )
     parser.add_argument(
         "--kind",
@@ -69,8 +79,10 @@ def _rules(database: str, options: dict[str, Any]) -> Rules:
     named = [arguments.kind(label) for label in options["kind"]]
     ids = [kinds.content_type(model, database).pk for model in named]
     if options["older_than"] is None:
-        if options["state"]:
-            raise CommandError("--state goes with --older-than. How old are they to be?")
+        if options["state"] or options["attempts"] or options["slots"]:
+            raise CommandError(
+                "--state, --attempts and --slots go with --older-than. How old are they to be?"
+            )
         rules = rules_of_settings(database)
         if ids:
             rules = Rules({}, {pk: rules.by_kind.get(pk, rules.general) for pk in ids})
@@ -81,5 +93,7 @@ def _rules(database: str, options: dict[str, Any]) -> Rules:
             )
         return rules
     seconds = options["older_than"].total_seconds()
-    rule = dict.fromkeys(options["state"] or STATES, seconds)
+    others = [name for name in (ATTEMPTS, SLOTS) if options[name]]
+    names = [*(options["state"] or ()), *others]
+    rule = dict.fromkeys(names or STATES, seconds)
     return Rules({}, dict.fromkeys(ids, rule)) if ids else Rules(rule)

@@ -1,4 +1,4 @@
-"""One operation and its attempts, as text for a terminal."""
+"""One operation, what has become of it and its attempts, as text for a terminal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich import box
 from rich.table import Table
 
 from operator_app import clock
-from operator_app.management.console import console_of
-from operator_app.models import Operation, OperationJob
+from operator_app.management.console import console_of, printable
+from operator_app.models import Operation, OperationJob, timeline
 from operator_app.models.facts import own_columns
 
 STACK_WITHIN: Final = 5.0
@@ -47,7 +47,7 @@ def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
     if operation is None:
         raise CommandError(f"There is no operation {pk}.")
     if stack and operation.state not in ("running", "stuck"):
-        raise CommandError(f"{operation} is {operation.state}: it has no stack.")
+        raise CommandError(printable(f"{operation} is {operation.state}: it has no stack."))
     job = asked_for_stack(operation) if stack else None
     show(rows.get(pk=pk), out)
     if not stack:
@@ -57,11 +57,13 @@ def run(database: str, options: dict[str, Any], out: OutputWrapper) -> None:
             f"Its operator has not answered within {STACK_WITHIN:g} s. Does it live? "
             "A run by hand has nobody who could."
         )
-    out.write(f"\n{job.stack}")
+    out.write(f"\n{printable(job.stack)}")
 
 
 def show(operation: Operation, out: OutputWrapper) -> None:
-    """Write an operation, why it is where it is, and its attempts. Ten queries at most."""
+    """Write an operation, why it is where it is, its timeline and its attempts. Eleven queries at
+    most.
+    """
     console = console_of(out)
     console.print(f"{operation}: {operation.state}", style="bold")
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -70,8 +72,9 @@ def show(operation: Operation, out: OutputWrapper) -> None:
     console.print(facts)
     for reason in operation.explain():
         console.print(f"- {reason}")
-    jobs = OperationJob.objects.using(operation._alias).filter(operation=operation.pk)
-    if latest := list(jobs.order_by("-number")[:JOBS_SHOWN]):
+    jobs = timeline.jobs_of(operation)
+    console.print(_timeline(operation, jobs))
+    if latest := jobs[:JOBS_SHOWN]:
         console.print(_attempts(latest))
 
 
@@ -97,18 +100,6 @@ def _facts(operation: Operation) -> Iterator[tuple[str, Any]]:
     specific = operation.specific
     yield from own_columns(specific).items()
     yield "queue", f"{operation.queue}, priority {operation.priority}"
-    for name in (
-        "should_run_at",
-        "started_run_at",
-        "begun_run_at",
-        "times_out_at",
-        "abort_requested_at",
-        "finished_run_at",
-        "failed_run_at",
-        "cancelled_at",
-    ):
-        if (moment := getattr(operation, name)) is not None:
-            yield name, _moment(moment)
     if operation.operator_id is not None:
         yield "operator", operation.operator or "gone"
     counts = ("attempts", "failures", "crashes", "stops")
@@ -116,6 +107,17 @@ def _facts(operation: Operation) -> Iterator[tuple[str, Any]]:
     for name, text in (("reason", operation.reason), ("stuck", operation.stuck_reason)):
         if text:
             yield name, text
+
+
+def _timeline(operation: Operation, jobs: list[OperationJob]) -> Table:
+    now = clock.now(operation._alias)
+    pauses = timeline.pauses_of(operation, now)
+    table = Table(box=box.SIMPLE, title="Timeline", title_justify="left")
+    for name in ("when", "what", "before"):
+        table.add_column(name)
+    for event in timeline.tell(operation, jobs, now, state=operation.state, pauses=pauses):
+        table.add_row(_moment(event.at), event.sentence, event.gap)
+    return table
 
 
 def _attempts(jobs: list[OperationJob]) -> Table:

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from operator_app import clock
 from operator_app.management import arguments
-from operator_app.management.console import console_of
-from operator_app.models.overview import Overview, look
+from operator_app.management.console import console_of, printable
+from operator_app.models.overview import OperatorView, Overview, look
 from operator_app.moments import in_words
 
 STYLES: Final = {"stuck": "bold red", "failed": "red", "running": "green", "due": "yellow"}
@@ -72,9 +72,10 @@ def _picture(found: Overview) -> RenderableType:
     return Group(
         Text(f"{clock.local(found.at):%Y-%m-%d %H:%M:%S}", style="dim"),
         _states(found),
+        _rates(found),
         _queues(found),
         _operators(found),
-        *(Text(f"{sentence}.", style="yellow") for sentence in found.pauses),
+        *(Text(printable(f"{sentence}."), style="yellow") for sentence in found.pauses),
     )
 
 
@@ -84,6 +85,24 @@ def _states(found: Overview) -> RenderableType:
         table.add_column(state, justify="right", style=STYLES.get(state))
     table.add_row(*map(str, found.states.values()))
     return table
+
+
+def _rates(found: Overview) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("last", "ended", "failed attempts", "failure rate", "run time", "lateness"):
+        table.add_column(title, justify="left" if title == "last" else "right", overflow="fold")
+    for name, rate in found.rates.items():
+        table.add_row(
+            name,
+            f"{rate.ended:,}",
+            f"{rate.failed + rate.retried:,}",
+            "" if rate.failure_rate is None else f"{100 * rate.failure_rate:.3g} %",
+            rate.run_time,
+            rate.lateness,
+        )
+    table.caption = "run time and lateness: median / 95 % within"
+    table.caption_justify = "left"
+    return table if found.rates["day"].ended or found.rates["day"].retried else Text("")
 
 
 def _queues(found: Overview) -> RenderableType:
@@ -96,8 +115,14 @@ def _queues(found: Overview) -> RenderableType:
         late = "" if queue.late is None else f"{in_words(queue.late)} ago"
         if queue.paused:
             late += " (paused)"
-        table.add_row(Text(queue.name), str(queue.due), str(queue.scheduled), late)
+        table.add_row(queue.name, str(queue.due), str(queue.scheduled), late)
     return table
+
+
+def _load(operator: OperatorView) -> str:
+    load = operator.load
+    more = f", {load.elsewhere} off threads" if load.elsewhere else ""
+    return f"{load.on_threads} of {operator.capacity}{more}"
 
 
 def _operators(found: Overview) -> RenderableType:
@@ -108,9 +133,9 @@ def _operators(found: Overview) -> RenderableType:
         table.add_column(title, overflow="fold")
     for each in found.operators:
         table.add_row(
-            Text(each.name),
-            f"{each.holds} of {each.capacity}{' (leaving)' if each.draining else ''}",
-            Text(", ".join(each.queues) or "all"),
+            each.name,
+            f"{_load(each)}{' (leaving)' if each.draining else ''}",
+            ", ".join(each.queues) or "all",
             f"{in_words(each.beat)} ago",
         )
     return table

@@ -11,9 +11,9 @@ from operator_app import clock
 from operator_app.checks import pending
 from operator_app.doctor import Finding
 from operator_app.doctor.due import LATE, due_operations
-from operator_app.models import Operation
+from operator_app.models import Operation, Pause
 from tests.doctor.tools import ids, only
-from tests.kinds.models import Note, Sweep
+from tests.kinds.models import AsyncNote, Note, Sweep
 from tests.models.tools import HOUR, Make, claimed_job, queries, write
 
 pytestmark = pytest.mark.django_db
@@ -89,7 +89,7 @@ def test_late_though_served(make_operator: Make, queues: list[str]) -> None:
     finding = only(found())
     assert (finding.id, finding.severity) == ("doctor.late", "warning")
     assert "the queue 'default'" in finding.message
-    assert "claimed: 0, that they run at once: 1." in finding.message
+    assert "claimed where these would run: 0, that they run there at once: 1." in finding.message
     assert "They have room" in finding.hint
 
 
@@ -99,8 +99,33 @@ def test_late_since_all_hands_are_full(make_operator: Make) -> None:
     waiting()
     finding = only(found())
     assert finding.id == "doctor.late"
-    assert "claimed: 1, that they run at once: 1." in finding.message
+    assert "claimed where these would run: 1, that they run there at once: 1." in finding.message
     assert "--threads" in finding.hint
+
+
+def test_hands_that_are_full_elsewhere(make_operator: Make) -> None:
+    """What is on the event loop takes no thread, and the other way round."""
+    operator = make_operator(capacity=1)
+    claimed_job(AsyncNote.dispatch(), operator)
+    late = waiting()
+    assert "They have room" in only(found()).hint
+    claimed_job(late, operator)
+    late = waiting()
+    assert "hands full" in only(found()).hint
+    write(late, should_run_at=clock.now() + HOUR)
+    waiting(AsyncNote)
+    assert "They have room" in only(found()).hint
+
+
+def test_what_is_paused_may_wait(make_operator: Make) -> None:
+    """The kind, the queue, or everything; what is not is told as ever."""
+    make_operator()
+    waiting(queue="mail")
+    waiting(Note, queue="press")
+    Pause.objects.pause(kind=Note)
+    assert ids(found()) == ["late"]
+    Pause.objects.pause(queue="mail")
+    assert found() == []
 
 
 def test_one_finding_for_each_queue(make_operator: Make) -> None:

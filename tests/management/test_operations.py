@@ -13,7 +13,7 @@ from operator_app import clock
 from operator_app.management import show as module
 from operator_app.models import Operation, OperationJob, OperatorProcess
 from operator_app.outcomes import Stopped
-from tests.kinds.models import Note, Sweep
+from tests.kinds.models import Mailing, Note, Sweep
 from tests.models.tools import HOUR, Make, claimed_job, write
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +36,20 @@ def test_what_it_says_of_one(operator: OperatorProcess) -> None:
         assert words in text
     for words in ("Attempts", "stopped", "nobody is in", "host:1"):
         assert words in text
+    for words in (
+        "Timeline",
+        "Created",
+        "Claimed by host:1",
+        "Stopped, to go on later",
+        "holds back",
+    ):
+        assert words in text
+
+
+def test_what_is_sensitive_is_masked() -> None:
+    """Whatever it is."""
+    text = shown(str(Mailing.dispatch(token="hush-4711").pk))
+    assert "hush-4711" not in text and "********" in text
 
 
 def test_why_it_is_stuck(make_operator: Make) -> None:

@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 from uuid import UUID
 
+from django.core.checks import Tags
+from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
@@ -24,6 +26,13 @@ from operator_app.process import SIGNALS, Operator
 from operator_app.recycling import Limits
 from operator_app.supervisor import Supervisor, command_line
 from operator_app.validation import check_queue
+
+SERVED: Final = {Tags.admin, Tags.staticfiles, Tags.templates, Tags.urls}
+"""The checks of what is served: they load all views of the project, which an operator never needs,
+and a mistake in one is no reason to run nothing.
+"""
+PARENTS: Final = {"processes", "supervised"}
+"""The options of a parent that are not for its children."""
 
 
 class Command(BaseCommand):
@@ -124,7 +133,7 @@ class Command(BaseCommand):
 
     def _run(self, options: dict[str, Any]) -> None:
         if options["processes"] and not options["supervised"]:
-            command = command_line(sys.argv[2:])
+            command = command_line([*self._passed_on(options)])
             supervisor = Supervisor(
                 options["processes"],
                 command=command,
@@ -145,15 +154,30 @@ class Command(BaseCommand):
         if options["supervised"]:
             _listen_to_parent(operator.stop)
         ran = operator.run()
-        if operator.gave_up:
-            sys.exit(1)
+        if operator.exit_code:
+            sys.exit(operator.exit_code)
         if options["once"]:
             self.stdout.write(f"{ran} run." if ran else "Nothing is due.")
 
+    def _passed_on(self, options: dict[str, Any]) -> Iterator[str]:
+        """Yield the arguments with which a child does what its parent is asked for."""
+        for action in self.create_parser("manage.py", "operator")._actions:
+            value = options.get(action.dest, action.default)
+            if action.dest in PARENTS or value == action.default or not action.option_strings:
+                continue
+            option = action.option_strings[-1]
+            if action.nargs == 0:
+                yield option
+                continue
+            for each in value if isinstance(value, (list, tuple)) else [value]:
+                yield f"{option}={each}"
+
     def _check(self, *, wait: bool) -> None:
-        """Run the system checks; some of them want the database, for which an operator waits."""
+        """Run the system checks, but those of what only a web server serves; some of them want the
+        database, for which an operator waits.
+        """
         try:
-            self.check()
+            self.check(tags=[*(registry.tags_available() - SERVED)])
         except Error:
             if not wait:
                 raise
