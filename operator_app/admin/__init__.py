@@ -1,4 +1,5 @@
-"""The admin pages: operations, their jobs, the operators; and `OperationAdmin`, to subclass.
+"""The admin pages: operations, their jobs, the operators; and `OperationAdmin` and
+`OperationInline`, to subclass.
 
 @admin.register(RankUp)
 class RankUpAdmin(OperationAdmin):
@@ -7,6 +8,7 @@ class RankUpAdmin(OperationAdmin):
 """
 
 from operator_app.admin.every import EveryOperationAdmin
+from operator_app.admin.inline import OperationInline
 from operator_app.admin.job import OperationJobAdmin
 from operator_app.admin.operation import OperationAdmin
 from operator_app.admin.pause import PauseAdmin
@@ -16,6 +18,7 @@ from operator_app.admin.recurrence import RecurrenceAdmin
 __all__ = [
     "EveryOperationAdmin",
     "OperationAdmin",
+    "OperationInline",
     "OperationJobAdmin",
     "OperatorProcessAdmin",
     "PauseAdmin",

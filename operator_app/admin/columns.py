@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
-from operator_app.admin import details, display
+from operator_app.admin import details, display, progress
 from operator_app.admin.display import AnyModelAdmin
 from operator_app.models import Operation
 
@@ -39,8 +40,10 @@ class OperationColumns(AnyModelAdmin):
 
     @admin.display(description=_("state"))
     def state_badge(self, operation: Operation) -> SafeString:
-        """The state, as of now."""
-        return display.badge(operation.state, display.STATES)
+        """The state, as of now; in the list with how far it has come, while it runs."""
+        badge = display.badge(operation.state, display.STATES)
+        bar = progress.shown(operation)
+        return format_html("{}<br>{}", badge, bar) if bar else badge
 
     @admin.display(description=_("kind"))
     def kind_name(self, operation: Operation) -> str | SafeString:
@@ -96,6 +99,11 @@ class OperationColumns(AnyModelAdmin):
     def tags(self, operation: Operation) -> SafeString:
         """The tags, each a link to what else has it. One query."""
         return details.tags(self.admin_site, operation)
+
+    @admin.display(description=_("recurrence"))
+    def recurrence(self, operation: Operation) -> str | SafeString:
+        """The recurrence that made it, and the slot. Two queries."""
+        return details.recurrence(self.admin_site, operation)
 
     @admin.display(description=_("operator"))
     def operator_name(self, operation: Operation) -> str | SafeString:

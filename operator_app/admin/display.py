@@ -19,6 +19,7 @@ from django.utils.translation import gettext, ngettext_lazy, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from operator_app.models import OperatorProcess
+from operator_app.models.loads import Load
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise as Words
@@ -61,6 +62,8 @@ HEALTH: Final[Mapping[str, Words]] = {
 
 MEDIA: Final = "operator_app/admin.css"
 """The style sheet of the pages."""
+FLEET_MEDIA: Final = "operator_app/fleet.css"
+"""What the pages of operators, and of what is stuck or has failed, need besides."""
 
 IN_SHORT: Final[dict[str, Any]] = {
     "year": ngettext_lazy("%(num)d y", "%(num)d y", "num"),
@@ -160,7 +163,10 @@ def shortened(text: str) -> SafeString | None:
 
 def block(text: str) -> str | SafeString:
     """Return text with its line breaks kept, as tracebacks need it; a dash for none."""
-    return format_html('<pre class="operator-text">{}</pre>', text) if text else NOTHING
+    if not text:
+        return NOTHING
+    # What scrolls is reached with the keyboard, too.
+    return format_html('<pre class="operator-text" tabindex="0">{}</pre>', text)
 
 
 def link(site: AdminSite, target: models.Model, text: str) -> str | SafeString:
@@ -176,6 +182,14 @@ def page(site: AdminSite, model: type[models.Model], pk: object = None) -> str:
     view = "changelist" if pk is None else "change"
     name = f"admin:{meta.app_label}_{meta.model_name}_{view}"
     return reverse(name, args=() if pk is None else (pk,), current_app=site.name)
+
+
+def load(held: Load, capacity: int) -> str:
+    """Return how much an operator has to do: on its threads, and elsewhere if it has that."""
+    words = {"n": held.on_threads, "most": capacity, "more": held.elsewhere}
+    if held.elsewhere:
+        return gettext("%(n)d of %(most)d, %(more)d off threads") % words
+    return gettext("%(n)d of %(most)d") % words
 
 
 def operator_of(operation: Operation) -> OperatorProcess | None:

@@ -9,10 +9,13 @@ from django.contrib.admin import SimpleListFilter
 from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from operator_app import clock
+from operator_app.admin import permissions
 from operator_app.admin.display import OUTCOMES, STATES
-from operator_app.models import Operation, kinds
+from operator_app.models import Operation, OperatorProcess, choice, kinds, search
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise as Words
@@ -53,8 +56,11 @@ class KindFilter(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """By label; none where there is only one kind."""
         alias = router.db_for_read(model_admin.model)
+        allowed = permissions.kinds_allowed(request, "view", model_admin.model, alias)
         ids = set(_kinds_of(model_admin.model, alias))
-        ids |= {lane.kind_id for lane in _lanes(request, model_admin.model, alias)}
+        ids |= {lane.kind_id for lane in lanes_of(request, model_admin.model, alias)}
+        if allowed is not None:
+            ids &= set(allowed)
         labels = sorted(kinds.label_of(kind_id, alias) for kind_id in ids)
         return [(label, label) for label in labels] if len(labels) > 1 else []
 
@@ -77,9 +83,13 @@ class QueueFilter(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """By name."""
         alias = router.db_for_read(model_admin.model)
-        models = _kinds_of(model_admin.model, alias).values()
-        names = {str(model.resolved_policy().queue) for model in models}
-        names |= {lane.queue for lane in _lanes(request, model_admin.model, alias)}
+        allowed = permissions.kinds_allowed(request, "view", model_admin.model, alias)
+        names = {
+            str(model.resolved_policy().queue)
+            for pk, model in _kinds_of(model_admin.model, alias).items()
+            if allowed is None or pk in allowed
+        }
+        names |= {lane.queue for lane in lanes_of(request, model_admin.model, alias)}
         return [(name, name) for name in sorted(names)[:MOST]]
 
     def has_output(self) -> bool:
@@ -88,7 +98,85 @@ class QueueFilter(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """By its name, exactly; one that is not offered can be put into the address."""
-        return queryset.filter(queue=self.value()) if self.value() else queryset
+        if not (value := self.value()):
+            return queryset
+        return queryset.none() if search.NUL in value else queryset.filter(queue=value)
+
+
+class OperatorFilter(SimpleListFilter):
+    """Operations that one operator holds or ran: of those that live, and of the one in the address.
+    One query; one more for an operator that does not live.
+    """
+
+    title = _("operator")
+    parameter_name = "operator"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """By name."""
+        alias = router.db_for_read(model_admin.model)
+        rows = OperatorProcess.objects.using(alias)
+        alive = rows.alive(clock.now(alias)).order_by("hostname", "pid")[:MOST]
+        offered = [(str(row.pk), str(row)) for row in alive]
+        value = self.value()
+        if value and value not in dict(offered):
+            found = rows.filter(pk=value).first() if _is_id(value) else None
+            offered.append((value, str(found) if found else gettext("%s (gone)") % value))
+        return offered
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """By its id: names come again."""
+        if not (value := self.value()):
+            return queryset
+        return queryset.filter(operator_id=value) if _is_id(value) else queryset.none()
+
+
+class ParameterFilter(SimpleListFilter):
+    """A filter that offers nothing: links to the list come with its parameter. It is shown as a
+    chip above the list.
+    """
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """What is in the address."""
+        return [(value, value)] if (value := self.value()) else []
+
+    def words(self) -> str:
+        """Return what it filters by; empty if it does not."""
+        return str(self.value() or "")
+
+
+class TagFilter(ParameterFilter):
+    """Operations with a tag, a default tag, or a unique key. The queries of `search.condition`."""
+
+    title = _("tag")
+    parameter_name = "tag"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """As the search box finds them."""
+        if not (value := self.value()):
+            return queryset
+        return queryset.filter(search.condition(value, queryset.db))
+
+
+class ExceptionFilter(ParameterFilter):
+    """Operations of which an attempt has ended with an exception of this class. No queries."""
+
+    title = _("exception")
+    parameter_name = "exception"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """By the dotted path, exactly."""
+        return queryset.filter(choice.had(value)) if (value := self.value()) else queryset
+
+
+class FingerprintFilter(ParameterFilter):
+    """Operations whose last attempt has ended with an error of this fingerprint. No queries."""
+
+    title = _("fingerprint")
+    parameter_name = "fingerprint"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Exactly."""
+        return queryset.filter(choice.ended_with(value)) if (value := self.value()) else queryset
 
 
 class OutcomeFilter(SimpleListFilter):
@@ -113,12 +201,20 @@ def _kinds_of(model: type[Operation], alias: str) -> dict[int, type[Operation]]:
     return {kind_id: kind for kind_id, kind in known if issubclass(kind, model)}
 
 
-def _lanes(request: HttpRequest, model: type[Operation], alias: str) -> list[Lane]:
+def _is_id(value: str) -> bool:
+    return value.isdecimal() and len(value) < 20 and int(value) <= search.LARGEST_ID
+
+
+def lanes_of(request: HttpRequest, model: type[Operation], alias: str) -> list[Lane]:
+    """Return the lanes of a class and of those below it that the user may view. One query for a
+    request.
+    """
     lanes: list[Lane] | None = getattr(request, _LANES, None)
     if lanes is None:
         lanes = Operation.all_objects.using(alias).lanes()
         setattr(request, _LANES, lanes)
-    if model is Operation:
+    allowed = permissions.kinds_allowed(request, "view", model, alias)
+    if allowed is None and model is Operation:
         return lanes
-    mine = _kinds_of(model, alias)
+    mine = _kinds_of(model, alias) if allowed is None else allowed
     return [lane for lane in lanes if lane.kind_id in mine]

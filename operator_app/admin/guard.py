@@ -6,20 +6,20 @@ row is locked and looked at again when something is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
+from django.contrib.auth import get_permission_codename
 from django.core.exceptions import ValidationError
 from django.db import router
+from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
 from operator_app.exceptions import OperationStarted
 from operator_app.models import Operation, kinds, states
-
-EARLIEST_YEAR: Final = 1970
-LATEST_YEAR: Final = 9998
+from operator_app.moments import EARLIEST_YEAR, LATEST_YEAR
 
 _REFUSAL = "_operator_refusal"
 
@@ -33,6 +33,15 @@ def is_started(operation: Operation) -> bool:
     """Whether an operation was claimed and not over when it was loaded. No queries."""
     ended = any(getattr(operation, column) is not None for column in states.ENDINGS)
     return operation.started_run_at is not None and not ended
+
+
+def may_view(request: HttpRequest, model: type[Model]) -> bool:
+    """Whether the user may see rows of `model`, as in Django's inlines: to view or to change."""
+    app_label = model._meta.app_label
+    return any(
+        request.user.has_perm(f"{app_label}.{get_permission_codename(verb, model._meta)}")
+        for verb in ("view", "change")
+    )
 
 
 def check_moment(moment: datetime) -> None:
@@ -120,3 +129,22 @@ def refusing(request: HttpRequest, form: type[Any]) -> type[Any]:
             return cleaned
 
     return Refused
+
+
+def keeping(formset: type[Any], may_change: Callable[[Any], bool]) -> type[Any]:
+    """Return the formset's class, made to keep the rows that a user may not change as they are.
+
+    Args:
+        formset: of a list that can be edited.
+        may_change: tells of a row whether he may.
+    """
+
+    class Keeping(formset):  # type: ignore[misc]
+        def add_fields(self, form: Any, index: int | None) -> None:
+            if not may_change(form.instance):
+                # All but the primary key, which comes next.
+                for field in form.fields.values():
+                    field.disabled = True
+            super().add_fields(form, index)
+
+    return Keeping

@@ -11,14 +11,15 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
-from operator_app.admin import details, display
+from operator_app.admin import attempts, display, permissions, traceback
 from operator_app.admin.display import AnyModelAdmin
 from operator_app.admin.filters import OutcomeFilter
 from operator_app.admin.pagination import CappedPaginator
-from operator_app.models import OperationJob, search
+from operator_app.models import Operation, OperationJob, search
 
 LONG_TEXTS = ("traceback", "log", "stack", "meta")
 """Columns that a list has no use for, of many kilobytes each."""
@@ -54,7 +55,7 @@ class OperationJobAdmin(AnyModelAdmin):
         (_("When"), {"fields": ["started_when", "ended_when", "took"]}),
         (
             _("What went wrong"),
-            {"fields": ["exception_class", "message_text", "traceback_text"]},
+            {"fields": ["exception_class", "fingerprint", "message_text", "traceback_text"]},
         ),
         (_("What it said"), {"fields": ["progress", "log_text", "meta_text", "stack_text"]}),
     ]
@@ -70,7 +71,7 @@ class OperationJobAdmin(AnyModelAdmin):
     @admin.display(description=_("outcome"))
     def outcome_badge(self, job: OperationJob) -> SafeString:
         """How it ended."""
-        return details.job_badge(job)
+        return attempts.badge(job)
 
     @admin.display(description=_("message"))
     def message_in_short(self, job: OperationJob) -> SafeString | None:
@@ -85,7 +86,7 @@ class OperationJobAdmin(AnyModelAdmin):
     @admin.display(description=_("took"))
     def took(self, job: OperationJob) -> str:
         """How long it took."""
-        return details.took(job) or display.NOTHING
+        return attempts.took(job) or display.NOTHING
 
     @admin.display(description=_("started"))
     def started_when(self, job: OperationJob) -> str | SafeString:
@@ -105,12 +106,12 @@ class OperationJobAdmin(AnyModelAdmin):
     @admin.display(description=_("traceback"))
     def traceback_text(self, job: OperationJob) -> str | SafeString:
         """The traceback, escaped."""
-        return display.block(job.traceback)
+        return traceback.shown(job.traceback, gettext("Traceback"))
 
     @admin.display(description=_("progress"))
     def progress(self, job: OperationJob) -> str:
         """How far it came."""
-        return details.progress(job) or display.NOTHING
+        return attempts.progress(job) or display.NOTHING
 
     @admin.display(description=_("log"))
     def log_text(self, job: OperationJob) -> str | SafeString:
@@ -120,16 +121,21 @@ class OperationJobAdmin(AnyModelAdmin):
     @admin.display(description=_("meta"))
     def meta_text(self, job: OperationJob) -> str | SafeString:
         """What it noted in `job.meta`."""
-        return display.block(details.meta(job))
+        return display.block(attempts.meta(job))
 
     @admin.display(description=_("stack"))
     def stack_text(self, job: OperationJob) -> str | SafeString:
         """Where it was."""
-        return display.block(job.stack)
+        return traceback.shown(job.stack, gettext("Stack"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """The attempts; for the list, without what only a page shows."""
+        """The attempts of operations that the user may view; for the list, without what only a page
+        shows. No queries but for content types and the user's permissions, the first time.
+        """
         rows = super().get_queryset(request)
+        allowed = permissions.kinds_allowed(request, "view", Operation, rows.db)
+        if allowed is not None:
+            rows = rows.filter(operation__kind_id__in=allowed)
         match = request.resolver_match
         on_list = match is not None and (match.url_name or "").endswith("_changelist")
         return rows.defer(*LONG_TEXTS) if on_list else rows

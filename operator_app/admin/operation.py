@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, ClassVar, Final
 
 from django.contrib import messages
-from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import flatten_fieldsets, unquote
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, router, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.forms import Field
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
-from operator_app.admin import details, display, guard
+from operator_app.admin import details, display, guard, page
 from operator_app.admin.actions import OperationActions
 from operator_app.admin.columns import OperationColumns
-from operator_app.admin.filters import KindFilter, QueueFilter, StateFilter
-from operator_app.admin.pagination import CappedPaginator
+from operator_app.admin.listing import OperationList
+from operator_app.admin.pages import Navigated
+from operator_app.admin.parts import SiteOfWholes
+from operator_app.admin.sensitive import SensitiveFields
+from operator_app.admin.stack import StackOnRequest
 from operator_app.exceptions import OperationExists, OperationStarted
-from operator_app.models import Operation, OperationJob, OperationTag, search
+from operator_app.models import Operation
 from operator_app.models.guards import SCHEDULE, engine_names
 from operator_app.validation import PRIORITY_MAX, PRIORITY_MIN
 
-_HOW: Final = ["state_badge", "kind_name", "attempt", "counters", "unique_key", "tags"]
+_HOW: Final = [
+    *("state_badge", "kind_name", "attempt", "counters", "recurrence", "unique_key", "tags"),
+]
 ON_ADD: Final = [(_("When and where"), ["should_run_at", "queue", "priority"])]
 WHILE_PENDING: Final = [
     (_("When and where"), ["should_run_at", "queue", "priority", "created_when"]),
@@ -32,18 +38,6 @@ WHILE_PENDING: Final = [
 ]
 OTHERWISE: Final = [
     (_("State"), ["reason", *_HOW]),
-    (
-        _("When"),
-        [
-            "planned_when",
-            "claimed_when",
-            "begun_when",
-            "ended_when",
-            "times_out_when",
-            "abort_requested_when",
-            "created_when",
-        ],
-    ),
     (_("Where"), ["queue", "priority", "operator_name"]),
 ]
 """The engine's facts on a page, by title."""
@@ -51,81 +45,26 @@ OTHERWISE: Final = [
 IF_ANY: Final = {
     "reason": "reason",
     "unique_key": "unique_key",
-    "begun_when": "begun_run_at",
-    "times_out_when": "times_out_at",
-    "abort_requested_when": "abort_requested_at",
+    "recurrence": "slot",
 }
-"""Facts that most operations lack, by the column that tells."""
+"""Facts that most operations lack, by what tells."""
 
 
-class OperationAdmin(OperationActions, OperationColumns):
+class OperationAdmin(
+    OperationActions, OperationList, OperationColumns, SensitiveFields, StackOnRequest, Navigated
+):
     """The admin of a kind of operation: register your own kinds with it or with a subclass of it.
 
     Adding is scheduling: what is left empty of queue and priority, the policy decides. While an
     operation is pending it can be changed; one that an operator has claimed meanwhile is refused
     with a message in the form, and nothing is written. Afterwards the page is for reading.
     Cancelled operations are shown too.
-
-    A list costs the same number of queries however many rows it shows: no DISTINCT, and no COUNT
-    past `pagination.COUNTED` rows.
     """
 
-    list_display = [
-        "id",
-        "state_badge",
-        "should_run",
-        "started",
-        "ended",
-        "attempt",
-        "reason_in_short",
-        "queue",
-        "priority",
-    ]
-    list_filter = [StateFilter, KindFilter, QueueFilter]
-    search_fields = ["=pk"]  # more than that: see `search.condition`
-    search_help_text = _("An id, a tag such as app.Model:17, or a unique key.")
-    # By the primary key, which is what an index can deliver in order; see sortable_by.
-    ordering = ["-pk"]
-    sortable_by = ["id", "should_run"]
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     change_form_template = "operator_app/admin/operation_form.html"
 
     class Media:
         css: ClassVar = {"all": [display.MEDIA]}
-
-    # Rows
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """All operations of the kind, cancelled ones too."""
-        rows = self.model.all_objects.get_queryset()
-        return rows.order_by(*(self.get_ordering(request) or ()))  # type: ignore[no-any-return]
-
-    def get_list_select_related(self, request: HttpRequest) -> list[str]:
-        """Add the operator, which tells the state, to what a subclass or its columns ask for."""
-        wanted = super().get_list_select_related(request)
-        if isinstance(wanted, bool):
-            shown = self.get_list_display(request)
-            wanted = [
-                field.name
-                for field in self.model._meta.concrete_fields
-                if field.is_relation and field.name not in engine_names()
-                if not field.remote_field.parent_link and (wanted or field.name in shown)
-            ]
-        return [*wanted, "operator"]
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Search by id, tag and unique key; and in a subclass's own `search_fields`."""
-        if not (term := search_term.strip()):
-            return queryset, False
-        found = search.condition(term, queryset.db)
-        if self.get_search_fields(request) != OperationAdmin.search_fields:
-            theirs, _repeated = super().get_search_results(request, queryset, search_term)
-            found |= Q(pk__in=theirs.order_by().values("pk"))
-        return queryset.filter(found), False
 
     # Forms
 
@@ -163,6 +102,13 @@ class OperationAdmin(OperationActions, OperationColumns):
     ) -> Any:
         """Return the form; one that says no if saving was refused in this request."""
         return guard.refusing(request, super().get_form(request, obj, change, **kwargs))
+
+    def get_changelist_formset(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the formset of a list that can be edited: of kinds that the user may not change,
+        the rows are shown in it, and what is posted for them does not count.
+        """
+        formset = super().get_changelist_formset(request, **kwargs)
+        return guard.keeping(formset, lambda row: self._allows(request, "change", row))
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Field | None:
         """Say what an empty queue or priority means; refuse numbers and times out of range."""
@@ -202,47 +148,31 @@ class OperationAdmin(OperationActions, OperationColumns):
             guard.refuse(request, str(refusal))
         return super().changeform_view(request, object_id, form_url, extra_context)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        """Show the list, or do what was chosen for some rows, or nothing if that is refused."""
-        try:
-            return super().changelist_view(request, extra_context)
-        except (OperationStarted, OperationExists, IntegrityError) as refusal:
-            if request.method != "POST":
-                raise
-            self.message_user(request, details.refusal(refusal), messages.ERROR)
-        return HttpResponseRedirect(request.get_full_path())
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add what the page shows around the form: see `details.context` and `buttons()`."""
+        """Add what the page shows around the form: see `page.context` and `buttons()`."""
         obj = context.get("original")
         if obj is not None:
-            context |= details.context(self.admin_site, request, obj)
+            context |= page.context(self, request, obj)
             context["show_delete"] = not guard.is_started(obj)
             context["operator_buttons"] = self.buttons(request, obj)
             context["operator_list"] = display.page(self.admin_site, self.model)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    # Permissions, and what they let people do
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Django's permission; what is not pending any more is for reading."""
-        allowed = super().has_change_permission(request, obj)
-        if obj is None or request.method == "POST":
-            # A form that comes too late is answered with its reason: see `save_model`.
-            return allowed
-        return allowed and guard.is_pending(obj)
+    # What people do
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Schedule a new operation, or change a pending one.
 
         Raises:
+            PermissionDenied: if the user may not change it: of a list, Django asks only whether he
+                may change some.
             OperationStarted: if it is not pending any more; `changeform_view` shows it in the form.
         """
         if change:
+            if not self.has_change_permission(request, obj):
+                raise PermissionDenied
             guard.hold_pending(obj)
             guard.complete(obj)
             if "should_run_at" in form.fields and "should_run_at" not in form.changed_data:
@@ -252,9 +182,9 @@ class OperationAdmin(OperationActions, OperationColumns):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Jobs and tags go with their operation; nobody needs a permission for them as well."""
-        shown, count, perms_needed, protected = super().get_deleted_objects(objs, request)
-        parts = {str(model._meta.verbose_name) for model in (OperationJob, OperationTag)}
-        return shown, count, {name for name in perms_needed if str(name) not in parts}, protected
+        pages: Any = copy(self)
+        pages.admin_site = SiteOfWholes(self.admin_site)
+        return super(OperationAdmin, pages).get_deleted_objects(objs, request)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
 from operator_app.admin import display
-from operator_app.admin.display import AnyModelAdmin
 from operator_app.admin.kind_choice import KindForm
+from operator_app.admin.moments import SpokenMoments
 from operator_app.models import Pause
 
 FROM_BREAKER: Final = ("what", "until_when", "reason", "paused_by", "since")
@@ -21,7 +21,7 @@ FROM_BREAKER: Final = ("what", "until_when", "reason", "paused_by", "since")
 
 
 @admin.register(Pause)
-class PauseAdmin(AnyModelAdmin):
+class PauseAdmin(SpokenMoments):
     """What is not begun for now: add a pause to let it wait, delete it to let it go on."""
 
     form = KindForm

@@ -5,48 +5,46 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
-from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.contrib import admin
+from django.db import router
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from operator_app import clock
 from operator_app.admin import display
-from operator_app.admin.display import AnyModelAdmin
 from operator_app.admin.kind_choice import KindForm
-from operator_app.exceptions import OperationExists
+from operator_app.admin.recurrence_verbs import RecurrenceVerbs
+from operator_app.admin.strip import strip
 from operator_app.models import Operation, Recurrence, RecurrenceSlot
-from operator_app.models.recurrence import GONE, as_sentences
+from operator_app.models.recurrence import GONE
+from operator_app.models.results import LATEST, latest
 
-LATEST: Final = 30
-"""How many of the last slots a page shows."""
 FROM_CODE: Final = ("enabled",)
 """What people may change of a recurrence that the code declares."""
 
 
 @admin.register(Recurrence)
-class RecurrenceAdmin(AnyModelAdmin):
+class RecurrenceAdmin(RecurrenceVerbs):
     """When operations are made, again and again: add, edit, disable, run now."""
 
     form = KindForm
     list_display = [
-        "name",
-        "kind_name",
-        "in_words",
-        "time_zone",
-        "next_slot",
-        "latest_slot",
-        "health",
+        "name_and_kind",
+        "in_words_and_where",
+        "next_slots",
+        "strip",
+        "buttons",
     ]
     list_filter = ["enabled", "from_code"]
     search_fields = ["name", "expression"]
     ordering = ["name"]
-    sortable_by = ["name", "next_slot"]
-    actions = ["enable_selected", "disable_selected", "run_selected_now"]
+    sortable_by = ["name_and_kind", "next_slots"]
+    list_per_page = 50
+    change_form_template = "operator_app/admin/recurrence_form.html"
     fieldsets = [
         (None, {"fields": ["name", "kind", "fields", "enabled", "disabled_reason"]}),
         (_("When"), {"fields": ["expression", "in_words", "time_zone", "next_five"]}),
@@ -64,6 +62,24 @@ class RecurrenceAdmin(AnyModelAdmin):
         """With the kinds."""
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows.select_related("kind")
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Add to the rows of the page what its columns show of them: two queries for all."""
+        changes = super().get_changelist_instance(request)
+        rows = list(changes.result_list)
+        results = latest(rows, router.db_for_read(self.model))
+        for row in rows:
+            row.shown_results = results[row.pk]
+            row.shown_buttons = self.verb_buttons(request, row)
+        return changes
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add the buttons."""
+        if (obj := context.get("original")) is not None:
+            context["operator_buttons"] = self.verb_buttons(request, obj)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Without what a new one does not have yet."""
@@ -85,6 +101,12 @@ class RecurrenceAdmin(AnyModelAdmin):
 
     # Columns
 
+    @admin.display(description=_("name"), ordering="name")
+    def name_and_kind(self, recurrence: Recurrence) -> SafeString:
+        """What it is called, and the kind of its operations."""
+        kind = format_html('<span class="operator-quiet">{}</span>', self.kind_name(recurrence))
+        return format_html("{}<br>{}", recurrence.name, kind)
+
     @admin.display(description=_("kind"), ordering="kind__model")
     def kind_name(self, recurrence: Recurrence) -> str:
         """The label of the kind."""
@@ -94,6 +116,39 @@ class RecurrenceAdmin(AnyModelAdmin):
     def in_words(self, recurrence: Recurrence) -> SafeString:
         """When it recurs, the expression as a tooltip."""
         return format_html('<span title="{}">{}</span>', recurrence.expression, recurrence.words)
+
+    @admin.display(description=_("when"))
+    def in_words_and_where(self, recurrence: Recurrence) -> SafeString:
+        """When it recurs, and where the clock hangs."""
+        where = format_html('<span class="operator-quiet">{}</span>', recurrence.time_zone)
+        return format_html("{}<br>{}", self.in_words(recurrence), where)
+
+    @admin.display(description=_("next"), ordering="next_run_at")
+    def next_slots(self, recurrence: Recurrence) -> SafeString | str:
+        """When the next operation is made, and to open, the next five times; or why none is."""
+        if recurrence.next_run_at is None or not recurrence.enabled:
+            return self.stopped(recurrence)
+        soon = self.next_slot(recurrence)
+        return format_html(
+            '<details class="operator-more"><summary>{}</summary>{}</details>',
+            soon,
+            self.next_five(recurrence),
+        )
+
+    @admin.display(description=_("last results"))
+    def strip(self, recurrence: Any) -> SafeString | str:
+        """How the last operations have ended, a cell for each."""
+        return strip(self.admin_site, recurrence.shown_results, _now(recurrence))
+
+    @admin.display(description=_("do"))
+    def buttons(self, recurrence: Any) -> SafeString | str:
+        """What the user may do to it; the form around the list posts it."""
+        html = (
+            '<button class="operator-small" formaction="{}">'
+            '{}<span class="visually-hidden"> {}</span></button>'
+        )
+        found = [(button.address, button.label, recurrence) for button in recurrence.shown_buttons]
+        return format_html_join(" ", html, found) or display.NOTHING
 
     @admin.display(description=_("next"), ordering="next_run_at")
     def next_slot(self, recurrence: Recurrence) -> SafeString | None:
@@ -105,13 +160,13 @@ class RecurrenceAdmin(AnyModelAdmin):
         """The last slot that was seen to."""
         return display.moment(recurrence.last_slot, _now(recurrence))
 
-    @admin.display(description=_("enabled"))
-    def health(self, recurrence: Recurrence) -> SafeString | str:
-        """Whether it makes operations, and if not, why."""
+    @admin.display(description=_("stopped"))
+    def stopped(self, recurrence: Recurrence) -> SafeString | str:
+        """Why it makes no operations; a dash if it does."""
         if recurrence.enabled:
-            return gettext("yes") if recurrence.next_run_at else gettext("over")
-        why = recurrence.disabled_reason
-        return format_html("{} {}", gettext("no"), f"({why})") if why else gettext("no")
+            return display.NOTHING if recurrence.next_run_at else gettext("over")
+        html = '<span class="operator-badge operator-off">{}</span> {}'
+        return format_html(html, gettext("disabled"), recurrence.disabled_reason)
 
     @admin.display(description=_("next five times"))
     def next_five(self, recurrence: Recurrence) -> SafeString | str:
@@ -145,39 +200,7 @@ class RecurrenceAdmin(AnyModelAdmin):
             return gettext("#%d, which is gone") % row.operation_id
         return f"{row.get_state_display()}: {row.reason}"
 
-    # Actions
-
-    @admin.action(permissions=["change"], description=_("Enable selected recurrences"))
-    def enable_selected(self, request: HttpRequest, queryset: Any) -> None:
-        """Let them go on, from now."""
-        count = queryset.enable()
-        text = ngettext(
-            "%(count)d recurrence was enabled.", "%(count)d recurrences were enabled.", count
-        )
-        self.message_user(request, text % {"count": count}, messages.SUCCESS)
-
-    @admin.action(permissions=["change"], description=_("Disable selected recurrences"))
-    def disable_selected(self, request: HttpRequest, queryset: Any) -> None:
-        """Let them make no more operations."""
-        count = queryset.disable(gettext("disabled by %s in the admin") % request.user)
-        text = ngettext(
-            "%(count)d recurrence was disabled.", "%(count)d recurrences were disabled.", count
-        )
-        self.message_user(request, text % {"count": count}, messages.SUCCESS)
-
-    @admin.action(permissions=["change"], description=_("Run selected recurrences now"))
-    def run_selected_now(self, request: HttpRequest, queryset: Any) -> None:
-        """Make an operation of each, besides those of its slots."""
-        for recurrence in queryset:
-            try:
-                operation = recurrence.run_now()
-            except (TypeError, ValueError, ValidationError, OperationExists) as error:
-                why = f"{recurrence}: {' '.join(as_sentences(error))}"
-                self.message_user(request, why, messages.ERROR)
-            else:
-                name = display.link(self.admin_site, operation, str(operation))
-                said = format_html("{}: {}", recurrence, name)
-                self.message_user(request, said, messages.SUCCESS)
+    # What may be changed
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Not of one that the code declares: the next operator that starts would bring it back."""

@@ -17,7 +17,7 @@ from operator_app.admin import (
     RecurrenceAdmin,
 )
 from operator_app.models import Operation, OperationJob, OperatorProcess, Pause, Recurrence
-from tests.kinds.models import LongNote, Note, RankUp, Report, Sweep, Tagged
+from tests.kinds.models import LongNote, Mailing, Note, RankUp, Report, Sweep, Tagged
 
 site = AdminSite(name="kinds")
 site.register(Operation, EveryOperationAdmin)
@@ -46,7 +46,7 @@ class TaggedAdmin(OperationAdmin):
     fields = ["customer", ("queue", "priority")]
 
 
-site.register([LongNote, Sweep], OperationAdmin)
+site.register([LongNote, Mailing, Sweep], OperationAdmin)
 
 
 @admin.register(Report, site=site)

@@ -345,11 +345,11 @@ def test_a_user_is_deleted_with_his_operations(boss: Client) -> None:
 
 
 def test_without_permission_nothing_opens(staff: Callable[..., Client]) -> None:
-    client, report = staff("view_report"), in_state("due", Report)
+    client, report = staff("view_user"), in_state("due", Report)
     base = Operation.all_objects.get()
-    for page in (LIST, page_of(base), "/kinds/operator_app/operationjob/"):
+    jobs = "/kinds/operator_app/operationjob/"
+    for page in (LIST, page_of(base), jobs, "/kinds/kinds/report/", page_of(report)):
         assert client.get(page).status_code == 403
-    assert client.get(page_of(report)).status_code == 200
 
 
 def test_viewing_is_not_changing(staff: Callable[..., Client]) -> None:
@@ -387,8 +387,9 @@ def test_fields_and_attempts_are_shown_to_those_who_may(staff: Callable[..., Cli
     )
     page = page_of(Operation.all_objects.get())
     shown = text(staff("view_operation").get(page))
-    assert "confidential" not in shown and "secret" not in shown
-    shown = text(staff("view_operation", "view_operationjob", "view_report").get(page))
+    assert "confidential" in shown and "secret" not in shown  # That permission is for all kinds.
+    assert "confidential" not in staff("view_note").get(page, follow=True).content.decode()
+    shown = text(staff("view_report", "view_operationjob").get(page))
     assert "confidential" in shown and "secret" in shown
 
 

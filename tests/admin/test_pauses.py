@@ -12,8 +12,9 @@ from operator_app import clock
 from operator_app.models import Circuit, Pause, kinds
 from tests.admin.test_pages import text
 from tests.kinds.models import Note
+from tests.once import once
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, once]
 
 LIST = "/kinds/operator_app/pause/"
 

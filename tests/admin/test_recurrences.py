@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from operator_app import clock
 from operator_app.models import Operation, Recurrence, RecurrenceSlot, kinds
+from tests.admin.conftest import put
 from tests.admin.test_actions import said
 from tests.admin.test_pages import text
 from tests.kinds.models import Note, Sweep
@@ -58,12 +61,82 @@ def test_the_list(boss: Client, django_assert_max_num_queries: Any) -> None:
     Recurrence.objects.filter(pk=recurrence(name="off").pk).disable("a holiday")
     recurrence(name="over", end_at=clock.now())
     page = text(boss.get(LIST))
-    for words in ("At 02:30", "Europe/Berlin", "kinds.Note", "no (a holiday)", "over", "in "):
+    for words in (
+        "At 02:30",
+        "Europe/Berlin",
+        "kinds.Note",
+        "disabled</span> a holiday",
+        "over",
+        "in ",
+    ):
         assert words in page, words
     for number in range(20):
         recurrence(name=f"more {number}")
-    with django_assert_max_num_queries(8):
+        RecurrenceSlot.objects.create(
+            recurrence=Recurrence.objects.get(name=f"more {number}"),
+            slot=clock.now(),
+            state="skipped",
+            created_at=clock.now(),
+        )
+    with django_assert_max_num_queries(9):
         boss.get(LIST)
+
+
+def test_the_list_shows_how_the_last_ones_have_ended(boss: Client) -> None:
+    one = recurrence()
+    now = clock.now()
+    finished, failed, gone = one.run_now(), one.run_now(), one.run_now()
+    began = now - timedelta(hours=3, seconds=12)
+    put(
+        finished,
+        started_run_at=began,
+        begun_run_at=began,
+        finished_run_at=began + timedelta(seconds=12),
+    )
+    put(failed, started_run_at=began, failed_run_at=now, reason="so it failed")
+    Operation.objects.filter(pk=gone.pk).delete()
+    page = text(boss.get(LIST)).replace("\xa0", " ")
+    assert "Last results, oldest first: 1 finished, 1 failed, 1 deleted since" in page
+    target = f"/kinds/operator_app/operation/{finished.pk}/change/"
+    title = "finished, 12 s, 3 h ago"
+    cell = f'<a class="operator-cell operator-finished" title="{title}" href="{target}">'
+    assert cell in page
+    assert page.index("operator-cell operator-finished") < page.index(
+        "operator-cell operator-failed"
+    )
+    assert f"operation/{gone.pk}/" not in page
+    assert page.count("02:30:00 CE") == 5
+
+
+def test_buttons(boss: Client) -> None:
+    """Of the rows of the list, and of the page."""
+    one = recurrence(model=Sweep)
+    page = text(boss.get(LIST))
+    assert f'formaction="{LIST}{one.pk}/run/"' in page
+    assert f'formaction="{LIST}{one.pk}/disable/"' in page and "/enable/" not in page
+    answer = boss.post(f"{LIST}{one.pk}/run/", follow=True)
+    assert answer.redirect_chain == [(LIST, 302)]
+    made = Sweep.objects.get()
+    assert said(answer) == [f'success: nightly: <a href="{page_of_kind(made)}">{made}</a>']
+    answer = boss.post(f"{LIST}{one.pk}/disable/", {"_from_page": "1"}, follow=True)
+    assert answer.redirect_chain == [(page_of(one), 302)]
+    assert said(answer) == ["success: 1 recurrence was disabled."]
+    assert f'action="{LIST}{one.pk}/enable/"' in text(boss.get(page_of(one)))
+    boss.post(f"{LIST}{one.pk}/enable/")
+    one.refresh_from_db()
+    assert one.enabled
+    entries = LogEntry.objects.order_by("pk").values_list("object_id", "change_message")
+    assert list(entries) == [
+        (str(one.pk), f"Run now: {made}."),
+        (str(one.pk), "Disabled."),
+        (str(one.pk), "Enabled."),
+    ]
+    assert boss.get(f"{LIST}{one.pk}/run/").status_code == 405
+    assert boss.post(f"{LIST}{one.pk + 1}/run/").status_code == 404
+
+
+def page_of_kind(row: Operation) -> str:
+    return f"/kinds/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/change/"
 
 
 def test_adding_one(boss: Client) -> None:
@@ -162,5 +235,32 @@ def test_who_may_only_look(staff: Callable[..., Client]) -> None:
     assert client.post(page_of(one), posted()).status_code == 403
     client.post(LIST, choose("run_selected_now", one))
     client.post(LIST, choose("disable_selected", one))
+    assert "formaction" not in text(client.get(LIST))
+    for verb in ("run", "enable", "disable"):
+        assert client.post(f"{LIST}{one.pk}/{verb}/").status_code == 403
     one.refresh_from_db()
-    assert one.enabled and not Operation.objects.exists()
+    assert one.enabled and not Operation.objects.exists() and not LogEntry.objects.exists()
+
+
+def test_who_may_run_one_kind(staff: Callable[..., Client]) -> None:
+    """To run takes a permission for the kind, and none to change recurrences."""
+    mine, other = recurrence(model=Sweep), recurrence(name="other")
+    client = staff("view_recurrence", "run_sweep")
+    page = text(client.get(LIST))
+    assert f"{mine.pk}/run/" in page and f"{other.pk}/run/" not in page and "disable" not in page
+    answer = client.post(LIST, choose("run_selected_now", mine, other), follow=True)
+    assert "error: other: you may not run operations of this kind." in said(answer)
+    assert client.post(f"{LIST}{mine.pk}/run/").status_code == 302
+    assert client.post(f"{LIST}{other.pk}/run/").status_code == 403
+    assert client.post(f"{LIST}{mine.pk}/disable/").status_code == 403
+    assert Sweep.objects.count() == Operation.objects.count() == 2
+
+
+def test_who_may_change_recurrences(staff: Callable[..., Client]) -> None:
+    one = recurrence()
+    client = staff("view_recurrence", "change_recurrence")
+    client.post(LIST, choose("run_selected_now", one))
+    assert client.post(f"{LIST}{one.pk}/run/").status_code == 403
+    assert client.post(f"{LIST}{one.pk}/disable/").status_code == 302
+    one.refresh_from_db()
+    assert not one.enabled and not Operation.objects.exists()
