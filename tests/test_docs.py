@@ -305,6 +305,17 @@ from django.core.management import execute_from_command_line
 if __name__ == "__main__":
     execute_from_command_line(sys.argv)
 """
+PREPARE = """
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+import django
+from django.core.management import call_command
+django.setup()
+call_command("makemigrations", "work")
+call_command("migrate")
+call_command("check", databases=["default"], fail_level="WARNING")
+"""
+"""What a reader types as three commands, by one interpreter."""
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
@@ -331,9 +342,8 @@ def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
         if block.language == "python" and block.caption and "migrations" not in block.file:
             at = "" if block.file in {"settings.py", "urls.py"} else "work/"
             project.write(Block("python", at + block.caption, block.text, block.line))
-    project.run("python", "manage.py", "makemigrations", "work")
-    project.run("python", "manage.py", "migrate")
-    project.run("python", "manage.py", "check", "--database", "default", "--fail-level", "WARNING")
+    (tmp_path / "prepare.py").write_text(PREPARE)
+    project.run("python", "prepare.py")
     if (work / "tests.py").exists():
         assert "OK" in project.run("python", "manage.py", "test", "work")
     sessions = "\n".join(block.text for block in here if block.language == "pycon")
@@ -528,6 +538,17 @@ def test_the_reference_names_every_action_that_is_logged() -> None:
     for outcome in operator_app.outcomes.Outcome.__subclasses__():
         for kind in outcome.__subclasses__():
             assert f"`{kind.name}`" in page
+
+
+def test_each_line_of_the_log_has_an_action() -> None:
+    levels = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+    for path in Path(operator_app.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr in levels and ast.unparse(node.func.value).endswith("logger"):
+                given = {each.arg for each in node.keywords}
+                assert "extra" in given, (path.name, node.lineno, ast.unparse(node))
 
 
 def test_pages_link_to_pages_that_exist() -> None:
