@@ -11,8 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test chaos outages check check-format check-lint check-types check-imports \
-	check-django check-templates matrix matrix-ends format bench bench-peers docs build clean
+.PHONY: help demo serve test browser screenshots chaos outages check check-format check-lint check-types \
+	check-imports check-django check-templates matrix matrix-ends format bench bench-peers docs build clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ serve: $(VENV)/.installed  ## the example project and its admin, at http://HOST:
 
 test: $(VENV)/.test  ## the tests, on every database that is here
 	$(BIN)/python -m tests.run $(ARGS)
+
+browser: $(VENV)/.browser  ## the pages of the admin in Chromium, which has to be here; into build/browser
+	$(BIN)/python -m tests.browser $(ARGS)
+
+screenshots: $(VENV)/.browser  ## take the pictures of the documentation anew
+	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 outages: $(VENV)/.test  ## cut operators off from their databases, on every database that is here
 	$(BIN)/python -m tests.run tests/outages $(ARGS)
@@ -71,16 +77,18 @@ format: $(VENV)/.check  ## rewrite code and templates as `make check` wants them
 matrix: $(VENV)/.matrix  ## the tests on every pair of Python and Django that is here
 	$(BIN)/nox -s tests
 
-matrix-ends: $(VENV)/.matrix  ## the same on the oldest and the newest pair only
+matrix-ends: $(VENV)/.matrix  ## the oldest and the newest pair, not all of it on every database
 	$(BIN)/nox -s ends
 
 bench: $(VENV)/.test  ## the benchmarks but those of bench-peers; on an idle machine, it takes a while
+	$(BIN)/python -m benchmarks.pages
 	$(BIN)/python -m benchmarks.claims
 	$(BIN)/python -m benchmarks.drain
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.aborts
 	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.stages
 
 # About an hour and a half; ARGS='--quick --rounds 1' shows in half an hour whether all works.
 bench-peers: $(VENV)/.bench  ## ours beside other job queues, into docs/benchmarks; on an idle machine
@@ -119,6 +127,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.pip
 # The type checker follows imports into the tests' tools too, so it needs what the tests need.
 $(VENV)/.check: pyproject.toml $(VENV)/.test
 	$(PIP) install --quiet -e . --group check
+	@touch $@
+
+$(VENV)/.browser: pyproject.toml $(VENV)/.test
+	$(PIP) install --quiet --group browser
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.test

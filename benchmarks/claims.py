@@ -106,11 +106,12 @@ def fill(filling: Filling) -> None:
 
     Those above the first `CHUNK` are copies of these, which the database makes by itself.
     """
-    from django.db import connection, transaction
+    from django.db import transaction
     from django.db.models import Max
 
     from operator_app import clock
     from operator_app.models import Operation, kinds
+    from tests.bulk import copy_block
 
     known = sorted(kinds.known_kinds("default"))[:KINDS]
     lanes = filling.lanes or list(product(QUEUES, PRIORITIES, known))
@@ -127,12 +128,8 @@ def fill(filling: Filling) -> None:
         made.append(Operation(**where, **times, **filling.columns))
     with transaction.atomic():
         rows.all()._batched_insert(made, fields, None)
-    quote = connection.ops.quote_name
-    table, names = quote(Operation._meta.db_table), ", ".join(quote(f.column) for f in fields)
-    copy = f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE id BETWEEN %s AND %s"
-    with connection.cursor() as cursor:
-        for done in range(chunk, count, chunk):
-            cursor.execute(copy, [first, first + min(chunk, count - done) - 1])
+    for done in range(chunk, count, chunk):
+        copy_block(Operation, first, first + min(chunk, count - done) - 1)
     runs.settle(Operation._meta.db_table)
 
 

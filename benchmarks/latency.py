@@ -22,10 +22,14 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import runs
+
+T = TypeVar("T")
 
 PROMISED = {"postgresql": (10.0, 10.0), "sqlite": (30.0, 10.0)}
 """Milliseconds for due now and for scheduled; others look for what is due once a second."""
@@ -115,12 +119,17 @@ def scheduled(rounds: int, starts: Path) -> list[float]:
 
 def wait_for(starts: Path, ids: list[int]) -> dict[int, float]:
     """Return when these operations began, once all of them have."""
+    return wait_for_lines(starts, ids, float)
+
+
+def wait_for_lines(starts: Path, ids: list[int], read: Callable[[str], T]) -> dict[int, T]:
+    """Return what was written by each of these operations, once all of them have begun."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        lines = [line.split() for line in starts.read_text().splitlines()]
-        begun = {int(pk): float(moment) for pk, moment in lines}
-        if all(pk in begun for pk in ids):
-            return begun
+        lines = [line.split(" ", 1) for line in starts.read_text().splitlines()]
+        written = {int(pk): text for pk, text in lines}
+        if all(pk in written for pk in ids):
+            return {pk: read(written[pk]) for pk in ids}
         if time.monotonic() > deadline:
             raise TimeoutError(f"nothing happened for {PATIENCE:g} s")
         time.sleep(0.002 if len(ids) == 1 else 0.25)

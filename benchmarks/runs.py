@@ -21,7 +21,13 @@ def is_child() -> bool:
     return CHILD in os.environ
 
 
-def on_each_database(module: str, names: Sequence[str] | None, about: str, *arguments: str) -> int:
+def on_each_database(
+    module: str,
+    names: Sequence[str] | None,
+    about: str,
+    *arguments: str,
+    settings: str = "benchmarks.settings",
+) -> int:
     """Run a module once for each database, or those of these names; return 1 if one run failed.
 
     Args:
@@ -29,6 +35,7 @@ def on_each_database(module: str, names: Sequence[str] | None, about: str, *argu
         names: of databases; None for all.
         about: what is measured, for the headline.
         arguments: for the module.
+        settings: the module of Django's settings.
     """
     failed = 0
     for entry in look():
@@ -38,7 +45,7 @@ def on_each_database(module: str, names: Sequence[str] | None, about: str, *argu
         environment = {
             "OPERATOR_TEST_DATABASE": entry.name,
             CHILD: "1",
-            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "DJANGO_SETTINGS_MODULE": settings,
         }
         command = [sys.executable, "-m", module, *arguments]
         done = subprocess.run(command, env=os.environ | environment, check=False)
@@ -52,8 +59,10 @@ def database() -> Iterator[str]:
     import django
 
     django.setup()
+    from django.contrib.contenttypes.models import ContentType
     from django.db import connection
 
+    ContentType.objects.clear_cache()  # Of a database before this one, which had other numbers.
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     name = str(connection.settings_dict["NAME"])
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
 
 from example_project.shop.models import (
@@ -26,6 +27,7 @@ from example_project.shop.models import (
     WatchAuction,
     WelcomeMail,
 )
+from operator_app.models import Recurrence
 
 from .partners import RATES
 
@@ -38,6 +40,17 @@ Thing = TypeVar("Thing", bound=Model)
 def any_of(things: QuerySet[Thing]) -> QuerySet[Thing]:
     """Return one of these at random; none where someone at the admin has deleted them all."""
     return things.order_by("?")[:1]
+
+
+def clockwork() -> None:
+    """What comes by the clock: a rate each minute, as somebody has set it up at the admin."""
+    facts = {
+        "kind": ContentType.objects.get_for_model(FetchRate),
+        "expression": "* * * * *",
+        "time_zone": "Europe/Berlin",
+        "fields": {"currency": "CHF"},
+    }
+    Recurrence.objects.get_or_create(name="watch the franc", defaults=facts)
 
 
 def newcomer() -> None:

@@ -6,7 +6,7 @@
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
 
-from operator_app.admin import OperationAdmin
+from operator_app.admin import OperationAdmin, OperationInline
 
 from .models import (
     ArrangeWindow,
@@ -37,13 +37,31 @@ class BookAdmin(ModelAdmin):
     search_fields = ["title", "author", "sku"]
 
 
+class Promotions(OperationInline):
+    """The promotions of a customer, those to come and those that were."""
+
+    model = RankUp
+    fields = [*OperationInline.fields, "rank"]
+    with_ended = True
+    verbose_name_plural = "promotions"
+
+
+class Greetings(OperationInline):
+    """The mails that are to greet him yet."""
+
+    model = WelcomeMail
+
+
 @admin.register(Customer)
 class CustomerAdmin(ModelAdmin):
-    """Customers. Deleting one shows which pending operations go along."""
+    """Customers, with what is to be done for them. Deleting one shows which pending operations go
+    along.
+    """
 
     list_display = ["name", "email", "rank", "joined_at"]
     list_filter = ["rank"]
     search_fields = ["name", "email"]
+    inlines = [Promotions, Greetings]
 
 
 @admin.register(Basket)

@@ -49,6 +49,7 @@ def serve(address: str) -> None:
             "runserver", "--noreload", "--skip-checks", address, partners_url=server.url
         ) as web,
     ):
+        bustle.clockwork()
         bustle.newcomer()
         while True:
             for command, process in (("operator", operator), ("runserver", web)):
