@@ -114,6 +114,18 @@ def assert_each_once(ids: Iterable[int], line: str = "") -> None:
     assert set(seen) - wanted == set(), "ran but should not have"
 
 
+def assert_once_an_attempt(ids: Iterable[int], line: str = "") -> None:
+    """Every one of these operations wrote this line, none more often than it was attempted, and no
+    other did: what a killed or frozen operator had begun may be attempted again.
+    """
+    __tracebackhide__ = True
+    wanted, seen = set(ids), Counter(entries(line))
+    attempts = dict(Operation.all_objects.filter(pk__in=wanted).values_list("pk", "attempts"))
+    assert wanted - set(seen) == set(), "never ran"
+    assert set(seen) - wanted == set(), "ran but should not have"
+    assert {pk: (times, attempts[pk]) for pk, times in seen.items() if times > attempts[pk]} == {}
+
+
 def assert_nothing_left() -> None:
     """No claim, no row of an operator and no connection of one is left."""
     __tracebackhide__ = True
