@@ -16,6 +16,7 @@ from django.db.models.query import ModelIterable
 
 from operator_app import clock
 from operator_app.models import kinds, states
+from operator_app.models.by_key import by_key
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -119,6 +120,15 @@ class OperationQuerySet(models.QuerySet[OperationT]):
         from operator_app.models import lanes
 
         return lanes.lanes(self.db)
+
+    def update(self, **kwargs: Any) -> int:
+        """Write columns of all of them, as Django has it; those that are named by their ids are
+        found by these.
+        """
+        with by_key(self):
+            return super().update(**kwargs)
+
+    update.alters_data = True  # type: ignore[attr-defined]
 
     def claim(
         self,

@@ -28,6 +28,11 @@ from operator_app.models.transactions import in_statement, in_transaction, unloc
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation
 
+MOST_LANES: Final = 100
+"""How many lanes a statement names at most. SQLite takes 500 terms, and each lane is one."""
+INNOCENT: Final = "AND crashes = 0"
+"""The condition that leaves out what was held by an operator that died."""
+
 Share = tuple[Lane, int]
 """How many operations are to come from a lane at most."""
 
@@ -69,17 +74,24 @@ class Due(NamedTuple):
 def take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
     """Claim due operations for an operator; return what was taken, in order.
 
-    One statement on PostgreSQL and SQLite; otherwise a transaction with a SELECT for each lane and
-    an UPDATE. What somebody else has locked is passed over.
+    For each `MOST_LANES` lanes one statement on PostgreSQL and SQLite; otherwise a transaction with
+    a SELECT for each lane and an UPDATE. What somebody else has locked is passed over.
 
     Args:
         shares: from which lanes, and how many of each at most.
         operator: whose they become.
         due: which of them.
     """
+    taken: list[Taken] = []
+    for start in range(0, len(shares), MOST_LANES):
+        taken += _take_some(shares[start : start + MOST_LANES], operator, due)
+    return sorted(taken)
+
+
+def _take_some(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
     if not _tells_updates(due.alias):
         return in_transaction(due.alias, lambda: _take_in_steps(shares, operator, due))
-    return in_statement(due.alias, lambda: sorted(_take(shares, operator, due)))
+    return in_statement(due.alias, lambda: _take(shares, operator, due))
 
 
 def _tells_updates(alias: str) -> bool:
@@ -109,7 +121,7 @@ def _statement(alias: str, lanes: int, suspects: bool) -> str:
         "table": table,
         "pending": states.PENDING_SQL,
         "in_lane": IN_LANE,
-        "innocent": "" if suspects else "AND crashes = 0",
+        "innocent": "" if suspects else INNOCENT,
         "lock": _SKIPPING[connection.vendor],
     }
     names = [f"lane_{number}" for number in range(lanes)]

@@ -14,6 +14,7 @@ from django.db import Error, InterfaceError, OperationalError, connections, tran
 from django.db.models import Model, QuerySet
 
 from operator_app import conf
+from operator_app.models.by_key import by_key
 
 T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=Model)
@@ -219,8 +220,9 @@ def lock_in_order(operations: QuerySet[Any, Any]) -> None:
     if features.has_select_for_update:  # On SQLite the transaction has the only lock there is.
         no_key = bool(features.has_select_for_no_key_update)
         rows = operations.order_by("pk").select_for_update(no_key=no_key)
-        # With a column that no index has, so that the rows are found by their ids, and in order.
-        list(rows.values_list("pk", "created_at"))
+        with by_key(rows):
+            # With a column that no index has, so that they are found in the order of their ids.
+            list(rows.values_list("pk", "created_at"))
 
 
 def lost_to_another(error: BaseException) -> bool:

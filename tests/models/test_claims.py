@@ -119,6 +119,16 @@ def test_equal_lanes_that_are_due_at_the_same_time_go_by_id(operator: OperatorPr
     assert ids(claim_all(operator, limit=1, now=now)) == [second_.pk]
 
 
+@pytest.mark.parametrize("limit", [650, 1000])
+def test_more_lanes_than_a_statement_may_name(limit: int, operator: OperatorProcess) -> None:
+    """A queue for each customer, and all become due at once: SQLite names 500 in a statement."""
+    now = clock.now()
+    rows = Sweep.schedule_many(
+        [Sweep(queue=f"customer-{number % 700}", should_run_at=now) for number in range(720)]
+    )
+    assert ids(claim_all(operator, limit=limit, now=now)) == ids(rows)[:limit]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_lanes_are_the_groups_of_pending_rows(seed: int) -> None:
     """`lanes()` equals what GROUP BY says of the pending rows, with the first time of each."""
