@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db import connections
 from django.db.models import F
@@ -20,13 +20,9 @@ from operator_app.models.among import Among, among_found
 from operator_app.models.kinds import base, operations
 from operator_app.models.lanes import IN_LANE, Lane, moments
 from operator_app.models.process import OperatorProcess
-from operator_app.models.querysets import OperationQuerySet
 from operator_app.models.specific import NULLED, Taken
 from operator_app.models.sql import on_one_line
-from operator_app.models.transactions import in_statement, in_transaction, unlocked
-
-if TYPE_CHECKING:
-    from operator_app.models.operation import Operation
+from operator_app.models.transactions import in_statement, in_transaction
 
 MOST_LANES: Final = 100
 """How many lanes a statement names at most. SQLite takes 500 terms, and each lane is one."""
@@ -38,20 +34,16 @@ Share = tuple[Lane, int]
 
 # Each lane is a query of its own, so that each reads its part of the index and no more, and that
 # locks may be skipped. Materialized: a LIMIT that is evaluated again would lock others each time.
-_LANE: Final = """
-    {name} AS MATERIALIZED (
-        SELECT id FROM {table}
-        WHERE {pending} AND {in_lane} AND should_run_at <= %s
-        {innocent} ORDER BY should_run_at, id LIMIT %s {lock}
-    )
+_FIRST: Final = """
+    SELECT should_run_at, id FROM {table}
+    WHERE {pending} AND {in_lane} AND should_run_at <= %s
+    {innocent} ORDER BY should_run_at, id LIMIT %s {lock}
 """
 _TAKE: Final = """
     WITH {lanes} UPDATE {table}
     SET started_run_at = %s, operator_id = %s, attempts = attempts + 1, {nulled}
     WHERE id {among} RETURNING should_run_at, id, kind_id
 """
-_SKIPPING: Final = {"postgresql": "FOR NO KEY UPDATE SKIP LOCKED", "sqlite": ""}
-"""How rows are locked where one statement does it. On SQLite it holds the only lock there is."""
 
 
 class Due(NamedTuple):
@@ -61,14 +53,6 @@ class Due(NamedTuple):
     suspects: bool
     """Whether also those that were held by an operator that died."""
     alias: str
-
-    def in_lane(self, lane: Lane) -> OperationQuerySet[Operation]:
-        """Return those of a lane, in order."""
-        rows = operations(self.alias).due(self.now)
-        mine = rows.filter(queue=lane.queue, priority=lane.priority, kind_id=lane.kind_id)
-        if not self.suspects:
-            mine = mine.filter(crashes=0)
-        return mine.order_by("should_run_at", "id")
 
 
 def take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
@@ -97,17 +81,14 @@ def _take_some(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> 
 def _tells_updates(alias: str) -> bool:
     """Whether UPDATE has RETURNING: on SQLite from 3.35 on, as INSERT has it; not on MySQL."""
     connection = connections[alias]
-    return connection.vendor in _SKIPPING and connection.features.can_return_columns_from_insert
+    return connection.vendor != "mysql" and connection.features.can_return_columns_from_insert
 
 
 def _take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
-    now: Any = connections[due.alias].ops.adapt_datetimefield_value(due.now)
-    parameters: list[Any] = []
-    for lane, share in shares:
-        parameters += [*lane[:3], now, share]
+    parameters = [value for share in shares for value in _parameters(share, due)]
     with connections[due.alias].cursor() as cursor:
         statement = _statement(due.alias, len(shares), due.suspects)
-        cursor.execute(statement, [*parameters, now, operator.pk])
+        cursor.execute(statement, [*parameters, _adapted(due), operator.pk])
         rows = cursor.fetchall()
     as_moment = moments(due.alias)
     return [Taken(as_moment(when), pk, kind_id) for when, pk, kind_id in rows]
@@ -115,32 +96,55 @@ def _take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[
 
 @lru_cache
 def _statement(alias: str, lanes: int, suspects: bool) -> str:
-    connection = connections[alias]
-    table = connection.ops.quote_name(base()._meta.db_table)
-    facts = {
-        "table": table,
-        "pending": states.PENDING_SQL,
-        "in_lane": IN_LANE,
-        "innocent": "" if suspects else INNOCENT,
-        "lock": _SKIPPING[connection.vendor],
-    }
+    first = _first_statement(alias, suspects)
     names = [f"lane_{number}" for number in range(lanes)]
     ids = " UNION ALL ".join(f"SELECT id FROM {name}" for name in names)
     statement = _TAKE.format(
-        lanes=", ".join(_LANE.format(name=name, **facts) for name in names),
-        table=table,
+        lanes=", ".join(f"{name} AS MATERIALIZED ({first})" for name in names),
+        table=connections[alias].ops.quote_name(base()._meta.db_table),
         nulled=", ".join(f"{column} = NULL" for column in NULLED),
         among=among_found(ids, alias),
     )
     return on_one_line(statement)
 
 
+@lru_cache
+def _first_statement(alias: str, suspects: bool) -> str:
+    connection = connections[alias]
+    key = "NO KEY " if connection.features.has_select_for_no_key_update else ""
+    # On SQLite the transaction holds the only lock there is; on an old server the guard decides.
+    is_skipping = connection.features.has_select_for_update_skip_locked
+    facts = {
+        "table": connection.ops.quote_name(base()._meta.db_table),
+        "pending": states.PENDING_SQL,
+        "in_lane": IN_LANE,
+        "innocent": "" if suspects else INNOCENT,
+        "lock": f"FOR {key}UPDATE SKIP LOCKED" if is_skipping else "",
+    }
+    return on_one_line(_FIRST.format(**facts))
+
+
+def _parameters(share: Share, due: Due) -> list[Any]:
+    lane, count = share
+    return [*lane[:3], _adapted(due), count]
+
+
+def _adapted(due: Due) -> Any:
+    return connections[due.alias].ops.adapt_datetimefield_value(due.now)
+
+
 def _take_in_steps(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
-    chosen: list[Taken] = []
-    for lane, share in shares:
-        rows = due.in_lane(lane).values_list("should_run_at", "pk")[:share]
-        chosen += [Taken(when, pk, lane.kind_id) for when, pk in unlocked(rows)]
+    chosen = [taken for share in shares for taken in _first(share, due)]
     return _mark(sorted(chosen), operator, due) if chosen else []
+
+
+def _first(share: Share, due: Due) -> list[Taken]:
+    """Lock the first due operations of a lane that nobody has locked, and return them."""
+    with connections[due.alias].cursor() as cursor:
+        cursor.execute(_first_statement(due.alias, due.suspects), _parameters(share, due))
+        rows = cursor.fetchall()
+    as_moment, kind_id = moments(due.alias), share[0].kind_id
+    return [Taken(as_moment(when), pk, kind_id) for when, pk in rows]
 
 
 def _mark(chosen: list[Taken], operator: OperatorProcess, due: Due) -> list[Taken]:

@@ -15,6 +15,8 @@ from django.db.models import Min
 from operator_app import clock
 from operator_app.models import Operation, OperatorProcess, states, takes
 from operator_app.models.lanes import Lane
+from operator_app.models.specific import Taken
+from operator_app.models.takes import Due, Share
 from tests.kinds.models import Note, QuickNote, Report, Shout, Sweep
 from tests.models.tools import (
     HOUR,
@@ -272,8 +274,8 @@ def test_the_guard_of_the_update_is_enough(
     notes = [Note.dispatch(text=str(n)) for n in range(6)]
     now = clock.now()
 
-    def unlocked(rows: Any) -> list[Operation]:
-        found = list(rows)
+    def unlocked(share: Share, due: Due) -> list[Taken]:
+        found = [Taken(note.should_run_at, note.pk, note.kind_id) for note in notes]
         write(notes[0], started_run_at=now, operator=other, attempts=1)
         write(notes[1], finished_run_at=now)
         write(notes[2], cancelled_at=now)
@@ -281,7 +283,7 @@ def test_the_guard_of_the_update_is_enough(
         notes[4].delete()
         return found
 
-    monkeypatch.setattr(takes, "unlocked", unlocked)
+    monkeypatch.setattr(takes, "_first", unlocked)
     claimed = claim_all(operator, now=now)
     assert ids(claimed) == [notes[5].pk]
     assert stored(notes[0]).operator_id == other.pk
@@ -293,14 +295,14 @@ def test_a_claim_that_loses_every_row_returns_nothing(
     operator: OperatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If others were quicker everywhere, the claim is empty and so is its mark."""
-    note = Note.dispatch()
+    note, first = Note.dispatch(), takes._first
 
-    def unlocked(rows: Any) -> list[Operation]:
-        found = list(rows)
+    def unlocked(share: Share, due: Due) -> list[Taken]:
+        found = first(share, due)
         write(note, finished_run_at=clock.now())
         return found
 
-    monkeypatch.setattr(takes, "unlocked", unlocked)
+    monkeypatch.setattr(takes, "_first", unlocked)
     assert claim_all(operator) == []
     assert stored(note).operator_id is None
 
