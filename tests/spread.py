@@ -1,6 +1,6 @@
 """Tests that are about runners, and not about databases: each runs on one of those that are used.
 
-They start many processes and wait for much: a third of the time of a whole run, and next to nothing
+They start many processes and wait for much: half of the time of a whole run, and next to nothing
 in them depends on the database. Spread over all, each database has its share of them, and the same
 in each run. `OPERATOR_TEST_SPREAD=0` runs all of them on all.
 """
@@ -14,14 +14,19 @@ from typing import Final
 import pytest
 
 MODULES: Final = {
+    "tests/chaos/test_poison.py",
     "tests/process/test_asked_to_end.py",
     "tests/process/test_async.py",
     "tests/process/test_children.py",
+    "tests/process/test_circuits.py",
+    "tests/process/test_claim_lost.py",
     "tests/process/test_stopping.py",
     "tests/runners/test_aio.py",
     "tests/runners/test_interrupts.py",
+    "tests/runners/test_not_begun.py",
     "tests/runners/test_processes.py",
     "tests/runners/test_quarantine.py",
+    "tests/test_stop_things.py",
 }
 """They hold nothing that is skipped by database: it might fall to one that skips it."""
 

@@ -7,20 +7,16 @@ from typing import Any
 
 import pytest
 from django.test import Client, override_settings
-from django.urls import include, path
 
 from operator_app import clock
 from operator_app.models import Operation, Pause
 from tests.admin.conftest import boss, in_state
-from tests.admin.site import site
 from tests.admin.test_runs import all_of, yes
 from tests.kinds.models import Note
 
 __all__ = ["boss"]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.test_odd_input")]
-
-urlpatterns = [path("kinds/", site.urls), path("operator/", include("operator_app.urls"))]
+pytestmark = pytest.mark.django_db
 
 LIST = "/kinds/operator_app/operation/"
 JSON = "/operator/operations.json"

@@ -19,11 +19,6 @@ from tests.kinds.models import Note
 STATES = ["scheduled", "due", "running", "stuck", "finished", "failed", "cancelled"]
 
 
-@pytest.fixture(autouse=True)
-def _site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "tests.admin.site"
-
-
 @pytest.fixture
 def boss(db: None) -> Client:
     """A client logged in as a superuser."""

@@ -1,4 +1,4 @@
-"""An admin site with pages for some of the sample kinds, and the URLs that lead to it."""
+"""An admin site with pages for some of the sample kinds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
-from django.urls import path
 
 from operator_app.admin import (
     EveryOperationAdmin,
@@ -52,6 +51,3 @@ site.register([LongNote, Mailing, Sweep], OperationAdmin)
 @admin.register(Report, site=site)
 class ReportAdmin(OperationAdmin):
     save_as = True
-
-
-urlpatterns = [path("admin/", admin.site.urls), path("kinds/", site.urls)]

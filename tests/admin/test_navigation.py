@@ -18,7 +18,7 @@ from django.urls import path
 from operator_app.admin import EveryOperationAdmin, OperationAdmin
 from operator_app.admin.pages import NAVIGATION, Page, navigation
 from operator_app.models import Operation, OperatorProcess
-from tests.admin import site as kinds_site
+from tests import urls
 from tests.admin.conftest import in_state
 from tests.admin.site import site
 from tests.once import once
@@ -89,7 +89,7 @@ def test_what_a_site_does_not_have_is_left_out(rf: RequestFactory) -> None:
 
 plain = AdminSite(name="plain")
 plain.register(Operation, OperationAdmin)
-urlpatterns = [path("plain/", plain.urls), *kinds_site.urlpatterns]
+urlpatterns = [path("plain/", plain.urls), *urls.urlpatterns]
 
 
 @pytest.mark.parametrize("address", ["", "operator_app/", "operator_app/operation/", "change"])

@@ -21,6 +21,7 @@ from operator_app.admin import EveryOperationAdmin, OperationAdmin
 from operator_app.admin.filters import QueueFilter
 from operator_app.models import Operation
 from operator_app.models.facts import MASK, own_columns
+from tests import urls
 from tests.admin import site as kinds_site
 from tests.admin.conftest import STATES, in_state
 from tests.admin.test_forms import errors, form, moment
@@ -76,7 +77,7 @@ def site_of(pages: type[OperationAdmin]) -> AdminSite:
 
 # Addresses keep the admin that they were made of.
 urlpatterns = [
-    *kinds_site.urlpatterns,
+    *urls.urlpatterns,
     *(path(f"{each.__name__.lower()}/", site_of(each).urls) for each in (Careless, Plain)),
 ]
 
