@@ -75,6 +75,8 @@ def test_sessions_end_around_the_finish_write(operate: Start, tmp_path: Path) ->
         ids += [gate.dispatch() for _ in range(8)]
         pause(random.uniform(0, 0.15))
         end_sessions()
+    # One more, so that it has met the last end, too: it may have had nothing left to do.
+    ids.append(gate.dispatch())
     wait_until_finished(ids, operator)
     # One that is told to leave in an outage has no reason to wait for its end.
     poll(lambda: len(outages()) % 2 == 0, 30, lambda: operator.log)
