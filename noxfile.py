@@ -107,8 +107,10 @@ def ends(session: nox.Session, django: str) -> None:
     if missing:
         session.log(f"Not on this machine, so not tried: Python {', '.join(missing)}")
     only_sqlite = {"OPERATOR_TEST_DATABASE": "sqlite", "OPERATOR_TEST_REQUIRE": "sqlite"}
-    _run(session, django, env=only_sqlite | {"OPERATOR_TEST_QUICK": "1"})
-    if (session.python, django) == ENDS[-1] and not session.posargs:
+    is_newest = (session.python, django) == ENDS[-1]
+    # What the documentation says is tried on the newest; on the oldest, all that is in the package.
+    _run(session, django, env=only_sqlite | {"OPERATOR_TEST_QUICK": "0" if is_newest else "1"})
+    if is_newest and not session.posargs:
         # SQLite has had them; where it is not said which servers there are, with those that answer.
         servers = os.environ.get("OPERATOR_TEST_REQUIRE", "").replace("sqlite", "").strip(",")
         only_servers = {"OPERATOR_TEST_DATABASE": servers, "OPERATOR_TEST_REQUIRE": servers}

@@ -12,8 +12,8 @@ SQLite, on a file, is always there. PostgreSQL and MariaDB or MySQL are used whe
     OPERATOR_TEST_SPREAD    0 runs everything on every database; else tests that are about runners
                             (`tests/spread.py`) are spread over those that are used, unless a path
                             is named
-    OPERATOR_TEST_QUICK     1 leaves out tests/chaos and tests/outages, a third of the time, unless
-                            a path is named
+    OPERATOR_TEST_QUICK     1 leaves out tests/chaos and tests/outages, and those that follow the
+                            documentation and the demo: a third of the time, unless a path is named
 
 Exits with 0 only if every database used passed and none that was asked for is missing.
 """
@@ -31,8 +31,9 @@ from pathlib import Path
 
 from tests.databases import ROOT, Found, Missing, look, probe
 
-SLOW = ("tests/chaos", "tests/outages")
-"""Folders whose tests kill, pause and cut off real processes, and mostly wait."""
+SLOW = ("tests/chaos", "tests/outages", "tests/example", "tests/test_docs.py")
+"""Tests that kill, pause and cut off real processes, and mostly wait; and those that set up a
+project for each page of the documentation."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> int:
     paths = [argument.partition("::")[0] for argument in arguments]
     named = any(path and (ROOT / path).exists() for path in paths)
     if os.environ.get("OPERATOR_TEST_QUICK") == "1" and not named:
-        arguments = [*arguments, *(f"--ignore={folder}" for folder in SLOW)]
+        arguments = [*arguments, *(f"--ignore={path}" for path in SLOW)]
     only, required = _names("OPERATOR_TEST_DATABASE"), _names("OPERATOR_TEST_REQUIRE")
     seen = look()
     known = {entry.name for entry in seen}

@@ -43,13 +43,13 @@ def may(request: HttpRequest, verb: str, model: type[Operation]) -> bool:
         model: the kind; `Operation` for all of them, those whose class is gone among them.
     """
     verbs = ("view", "change") if verb == "view" else (verb,)
+    meta = model._meta
 
     def ask() -> bool:
-        return any(
-            request.user.has_perm(f"{meta.app_label}.{get_permission_codename(each, meta)}")
-            for meta in (kind._meta for kind in _line(model))
-            for each in verbs
-        )
+        own = (f"{meta.app_label}.{get_permission_codename(each, meta)}" for each in verbs)
+        if any(request.user.has_perm(name) for name in own):
+            return True
+        return any(may(request, verb, kind) for kind in _above(model))
 
     return _remembered(request, ("all", verb, model), ask)
 
@@ -110,8 +110,8 @@ def _remembered(request: HttpRequest, question: Hashable, ask: Callable[[], bool
     return answers[question]
 
 
-def _line(model: type[Operation]) -> Iterator[type[Operation]]:
-    """Yield a kind and those that it is a subclass of, `Operation` last."""
-    for base in model.__mro__:
+def _above(model: type[Operation]) -> Iterator[type[Operation]]:
+    """Yield the kinds that a kind is a subclass of, `Operation` last."""
+    for base in model.__mro__[1:]:
         if issubclass(base, Operation) and not base._meta.abstract:
             yield base
