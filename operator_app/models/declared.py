@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from django.db import IntegrityError, connections, router, transaction
+from django.db import IntegrityError, connections, router
 from django.utils import timezone
 
 from operator_app import log
 from operator_app.models import kinds
 from operator_app.models.operation import Operation
 from operator_app.models.recurrence import GONE, Recurrence, as_json, stored
+from operator_app.models.transactions import in_transaction
 from operator_app.recurring import Recurring
 
 LABEL: Final = re.compile(r"[^\W\d]\w*\.[^\W\d]\w*")
@@ -100,11 +101,13 @@ def _is_there(alias: str) -> bool:
 
 
 def _insert(name: str, model: type[Operation], declared: Recurring, alias: str) -> None:
-    row = Recurrence(from_code=True, enabled=declared.enabled)
-    _set(row, name, model, declared, alias)
+    def insert() -> None:
+        row = Recurrence(from_code=True, enabled=declared.enabled)
+        _set(row, name, model, declared, alias)
+        row.save(using=alias)
+
     try:
-        with transaction.atomic(using=alias):
-            row.save(using=alias)
+        in_transaction(alias, insert)
     except IntegrityError:
         # Another operator that has started at the same time was first.
         if not Recurrence.objects.using(alias).filter(name=name).exists():
@@ -136,7 +139,7 @@ def _update(
     if row.disabled_reason == GONE:
         row.enabled = declared.enabled
     if _values(row) != before:
-        row.save(using=alias)
+        in_transaction(alias, lambda: row.save(using=alias))
 
 
 def _set(
