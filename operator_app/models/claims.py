@@ -13,11 +13,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from operator_app.models import specific
+from operator_app.models.firsts import Due
 from operator_app.models.lanes import Lane
 from operator_app.models.process import OperatorProcess
 from operator_app.models.shares import shares
 from operator_app.models.specific import Taken
-from operator_app.models.takes import Due, take
+from operator_app.models.takes import take
 
 if TYPE_CHECKING:
     from operator_app.models.operation import Operation

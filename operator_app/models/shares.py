@@ -6,25 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from django.db import connections
 
-from operator_app.models import states
-from operator_app.models.kinds import base
-from operator_app.models.lanes import IN_LANE, Lane, moments
-from operator_app.models.sql import on_one_line
-from operator_app.models.takes import INNOCENT, MOST_LANES, Due, Share
+from operator_app.models.firsts import MOST_LANES, Due, first
+from operator_app.models.lanes import Lane, moments
+from operator_app.models.takes import Share
 
-# In an outer query, since SQLite has no parentheses in a compound one. Not by the ORM, which takes
-# a millisecond to write each.
-_HEAD: Final = """
-    SELECT * FROM (
-        SELECT should_run_at, id, {number} AS lane FROM {table}
-        WHERE {pending} AND {in_lane} AND should_run_at <= %s
-        {innocent} ORDER BY should_run_at, id LIMIT %s
-    ) head_{number}
-"""
+# In an outer query, since SQLite has no parentheses in a compound one.
+_HEAD: Final = "SELECT head.*, {number} AS lane FROM ({first}) head"
 _HEADS: Final = "{heads} ORDER BY should_run_at, id LIMIT %s"
 
 Head = tuple[datetime, int, int]
@@ -50,23 +41,19 @@ def shares(peers: Sequence[Lane], limit: int, due: Due) -> list[Share]:
     if not ordered:
         return []
     last = ordered[:limit][-1].next_at
-    first = [lane for lane in ordered if lane.next_at <= last]
-    if len(first) == 1:
-        return [(first[0], limit)]
-    counts = Counter(number for _, _, number in sorted(_heads(first, limit, due))[:limit])
-    return [(first[number], share) for number, share in sorted(counts.items())]
+    chosen = [lane for lane in ordered if lane.next_at <= last]
+    if len(chosen) == 1:
+        return [(chosen[0], limit)]
+    counts = Counter(number for _, _, number in sorted(_heads(chosen, limit, due))[:limit])
+    return [(chosen[number], share) for number, share in sorted(counts.items())]
 
 
 def _heads(lanes: Sequence[Lane], limit: int, due: Due) -> Iterator[Head]:
     """Yield the first `limit` due operations of these lanes, and maybe more."""
-    adapt = connections[due.alias].ops.adapt_datetimefield_value
     as_moment = moments(due.alias)
-    now: Any = adapt(due.now)
     for start in range(0, len(lanes), MOST_LANES):
         some = lanes[start : start + MOST_LANES]
-        parameters: list[Any] = []
-        for lane in some:
-            parameters += [*lane[:3], now, limit]
+        parameters = [value for lane in some for value in due.parameters(lane, limit)]
         with connections[due.alias].cursor() as cursor:
             cursor.execute(_statement(due.alias, len(some), due.suspects), [*parameters, limit])
             for when, pk, number in cursor.fetchall():
@@ -75,11 +62,6 @@ def _heads(lanes: Sequence[Lane], limit: int, due: Due) -> Iterator[Head]:
 
 @lru_cache
 def _statement(alias: str, lanes: int, suspects: bool) -> str:
-    facts = {
-        "table": connections[alias].ops.quote_name(base()._meta.db_table),
-        "pending": states.PENDING_SQL,
-        "in_lane": IN_LANE,
-        "innocent": "" if suspects else INNOCENT,
-    }
-    heads = [_HEAD.format(number=number, **facts) for number in range(lanes)]
-    return on_one_line(_HEADS.format(heads=" UNION ALL ".join(heads)))
+    rows = first(alias, suspects, lock=False)
+    heads = [_HEAD.format(number=number, first=rows) for number in range(lanes)]
+    return _HEADS.format(heads=" UNION ALL ".join(heads))

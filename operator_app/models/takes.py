@@ -1,58 +1,37 @@
 """The take: due operations of chosen lanes become an operator's.
 
 By one statement where the database tells what it has updated: nothing can come between its steps,
-and it takes a third of the time of a transaction. In SQL, since the ORM takes longer to write it
-than the database to execute it.
+and it takes a third of the time of a transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from django.db import connections
 from django.db.models import F
 
-from operator_app.models import states
 from operator_app.models.among import Among, among_found
+from operator_app.models.firsts import MOST_LANES, Due, first
 from operator_app.models.kinds import base, operations
-from operator_app.models.lanes import IN_LANE, Lane, moments
+from operator_app.models.lanes import Lane, moments
 from operator_app.models.process import OperatorProcess
 from operator_app.models.specific import NULLED, Taken
 from operator_app.models.sql import on_one_line
 from operator_app.models.transactions import in_statement, in_transaction
-
-MOST_LANES: Final = 100
-"""How many lanes a statement names at most. SQLite takes 500 terms, and each lane is one."""
-INNOCENT: Final = "AND crashes = 0"
-"""The condition that leaves out what was held by an operator that died."""
 
 Share = tuple[Lane, int]
 """How many operations are to come from a lane at most."""
 
 # Each lane is a query of its own, so that each reads its part of the index and no more, and that
 # locks may be skipped. Materialized: a LIMIT that is evaluated again would lock others each time.
-_FIRST: Final = """
-    SELECT should_run_at, id FROM {table}
-    WHERE {pending} AND {in_lane} AND should_run_at <= %s
-    {innocent} ORDER BY should_run_at, id LIMIT %s {lock}
-"""
 _TAKE: Final = """
     WITH {lanes} UPDATE {table}
     SET started_run_at = %s, operator_id = %s, attempts = attempts + 1, {nulled}
     WHERE id {among} RETURNING should_run_at, id, kind_id
 """
-
-
-class Due(NamedTuple):
-    """Which rows may be taken."""
-
-    now: datetime
-    suspects: bool
-    """Whether also those that were held by an operator that died."""
-    alias: str
 
 
 def take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
@@ -85,10 +64,10 @@ def _tells_updates(alias: str) -> bool:
 
 
 def _take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
-    parameters = [value for share in shares for value in _parameters(share, due)]
+    parameters = [value for share in shares for value in due.parameters(*share)]
     with connections[due.alias].cursor() as cursor:
         statement = _statement(due.alias, len(shares), due.suspects)
-        cursor.execute(statement, [*parameters, _adapted(due), operator.pk])
+        cursor.execute(statement, [*parameters, due.stored_now, operator.pk])
         rows = cursor.fetchall()
     as_moment = moments(due.alias)
     return [Taken(as_moment(when), pk, kind_id) for when, pk, kind_id in rows]
@@ -96,41 +75,16 @@ def _take(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[
 
 @lru_cache
 def _statement(alias: str, lanes: int, suspects: bool) -> str:
-    first = _first_statement(alias, suspects)
+    rows = first(alias, suspects, lock=True)
     names = [f"lane_{number}" for number in range(lanes)]
     ids = " UNION ALL ".join(f"SELECT id FROM {name}" for name in names)
     statement = _TAKE.format(
-        lanes=", ".join(f"{name} AS MATERIALIZED ({first})" for name in names),
+        lanes=", ".join(f"{name} AS MATERIALIZED ({rows})" for name in names),
         table=connections[alias].ops.quote_name(base()._meta.db_table),
         nulled=", ".join(f"{column} = NULL" for column in NULLED),
         among=among_found(ids, alias),
     )
     return on_one_line(statement)
-
-
-@lru_cache
-def _first_statement(alias: str, suspects: bool) -> str:
-    connection = connections[alias]
-    key = "NO KEY " if connection.features.has_select_for_no_key_update else ""
-    # On SQLite the transaction holds the only lock there is; on an old server the guard decides.
-    is_skipping = connection.features.has_select_for_update_skip_locked
-    facts = {
-        "table": connection.ops.quote_name(base()._meta.db_table),
-        "pending": states.PENDING_SQL,
-        "in_lane": IN_LANE,
-        "innocent": "" if suspects else INNOCENT,
-        "lock": f"FOR {key}UPDATE SKIP LOCKED" if is_skipping else "",
-    }
-    return on_one_line(_FIRST.format(**facts))
-
-
-def _parameters(share: Share, due: Due) -> list[Any]:
-    lane, count = share
-    return [*lane[:3], _adapted(due), count]
-
-
-def _adapted(due: Due) -> Any:
-    return connections[due.alias].ops.adapt_datetimefield_value(due.now)
 
 
 def _take_in_steps(shares: Sequence[Share], operator: OperatorProcess, due: Due) -> list[Taken]:
@@ -141,7 +95,7 @@ def _take_in_steps(shares: Sequence[Share], operator: OperatorProcess, due: Due)
 def _first(share: Share, due: Due) -> list[Taken]:
     """Lock the first due operations of a lane that nobody has locked, and return them."""
     with connections[due.alias].cursor() as cursor:
-        cursor.execute(_first_statement(due.alias, due.suspects), _parameters(share, due))
+        cursor.execute(first(due.alias, due.suspects, lock=True), due.parameters(*share))
         rows = cursor.fetchall()
     as_moment, kind_id = moments(due.alias), share[0].kind_id
     return [Taken(as_moment(when), pk, kind_id) for when, pk in rows]

@@ -9,6 +9,7 @@ from django.db.models import Q
 from operator_app.models import Operation
 from operator_app.models.among import Among
 from operator_app.models.transactions import lock_in_order
+from tests.kinds.models import Note
 from tests.models.tools import queries
 
 pytestmark = [
@@ -53,8 +54,6 @@ def test_locks() -> None:
 
 def test_a_subclass() -> None:
     """Its update writes two tables, after a look for what is meant."""
-    from tests.kinds.models import Note
-
     note = Note.dispatch(text="a")
     assert Note.objects.filter(pk=note.pk).update(priority=7, text="b") == 1
     note.refresh_from_db()

@@ -14,9 +14,10 @@ from django.db.models import Min
 
 from operator_app import clock
 from operator_app.models import Operation, OperatorProcess, states, takes
+from operator_app.models.firsts import Due
 from operator_app.models.lanes import Lane
 from operator_app.models.specific import Taken
-from operator_app.models.takes import Due, Share
+from operator_app.models.takes import Share
 from tests.kinds.models import Note, QuickNote, Report, Shout, Sweep
 from tests.models.tools import (
     HOUR,
