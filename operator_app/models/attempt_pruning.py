@@ -7,16 +7,17 @@ operations do, so the walk is the same one.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Final
 
 from operator_app.models import states
 from operator_app.models.job import OperationJob
-from operator_app.models.pruning import LEEWAY, WINDOW, Pruned, Rules, delete_unlocked
+from operator_app.models.pruning import Pruned, Rules, delete_old, look
 from operator_app.retention import ATTEMPTS
 
 _COLUMNS: Final = (
-    *("pk", "number", "started_at", "ended_at", "operation__kind_id", "operation__attempts"),
+    *("pk", "started_at", "number", "ended_at", "operation__kind_id", "operation__attempts"),
     *(f"operation__{column}" for column in states.ENDINGS),
 )
 
@@ -37,21 +38,16 @@ def prune_next(
         after: the id of the attempt from which on to look.
         dry_run: whether to count only.
     """
-    rows = OperationJob.objects.using(alias).filter(pk__gt=after).order_by("pk")
-    window = list(rows.values_list(*_COLUMNS)[:WINDOW])
-    horizon = rules.horizon(now) + LEEWAY
-    done = Pruned(after=window[-1][0] if window else after)
-    done.is_over = len(window) < WINDOW or all(row[2] > horizon for row in window)
+    window, done = look(OperationJob.objects.using(alias), _COLUMNS, rules, now, after)
     old = []
-    for pk, number, _, ended_at, kind_id, latest, *endings in window:
+    for pk, _, number, ended_at, kind_id, latest, *endings in window:
         age = rules.by_kind.get(kind_id, rules.general).get(ATTEMPTS)
         if age is None or ended_at is None or number >= latest or any(endings):
             continue
         if (now - ended_at).total_seconds() >= age:
             old.append(pk)
-    if old and not dry_run:
-        gone = delete_unlocked(OperationJob, old, alias)
-        done.kept, old = len(old) - len(gone), gone
-    done.counts[ATTEMPTS] = len(old)
-    done.counts = +done.counts
+    if dry_run:
+        done.counts += Counter({ATTEMPTS: len(old)})
+    elif old:
+        delete_old(OperationJob, old, ATTEMPTS, done, alias)
     return done

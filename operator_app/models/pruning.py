@@ -8,13 +8,13 @@ everything is too young to have ended that long ago.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import IntegrityError, OperationalError
-from django.db.models import Model, ProtectedError, RestrictedError
+from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
 
 from operator_app import conf
 from operator_app.models import kinds, states
@@ -135,14 +135,10 @@ def prune_next(
         after: the id from which on to look.
         dry_run: whether to count only.
     """
-    rows = kinds.operations(alias).filter(pk__gt=after).order_by("pk")
-    columns = ("pk", "kind_id", "created_at", *states.ENDINGS)
-    window = list(rows.values_list(*columns)[:WINDOW])
-    horizon = rules.horizon(now) + LEEWAY
-    done = Pruned(after=window[-1][0] if window else after)
-    done.is_over = len(window) < WINDOW or all(row[2] > horizon for row in window)
+    columns = ("pk", "created_at", "kind_id", *states.ENDINGS)
+    window, done = look(kinds.operations(alias), columns, rules, now, after)
     old: dict[int, str] = {}
-    for pk, kind_id, _, *endings in window:
+    for pk, _, kind_id, *endings in window:
         if state := rules.state_if_old(kind_id, endings, now):
             old[pk] = state
     if dry_run:
@@ -193,9 +189,28 @@ def walks(rules: Rules) -> list[tuple[Rules, Callable[..., Pruned]]]:
     return [(own, walk) for own, walk in wanted if not own.are_empty]
 
 
-def delete_unlocked(model: type[Model], ids: list[int], alias: str) -> list[int]:
-    """Delete those of these rows that nobody has locked, in a transaction; return which. A SELECT
-    that locks them, and what `QuerySet.delete()` needs.
+def look(
+    rows: QuerySet[Any], columns: Sequence[str], rules: Rules, now: datetime, after: int
+) -> tuple[list[Any], Pruned]:
+    """Return the next rows of a walk, as tuples, and what is known of this step so far. One query.
+
+    Args:
+        rows: of the table.
+        columns: what to read: the id, when the row was made or later, and what decides.
+        rules: which of them go.
+        now: the database's time.
+        after: the id of the row from which on to look.
+    """
+    window = list(rows.filter(pk__gt=after).order_by("pk").values_list(*columns)[:WINDOW])
+    horizon = rules.horizon(now) + LEEWAY
+    done = Pruned(after=window[-1][0] if window else after)
+    done.is_over = len(window) < WINDOW or all(row[1] > horizon for row in window)
+    return window, done
+
+
+def delete_old(model: type[Model], ids: list[int], name: str, done: Pruned, alias: str) -> None:
+    """Delete those of these rows that nobody has locked, in a transaction, and count them by this
+    name. A SELECT that locks them, and what `QuerySet.delete()` needs.
     """
 
     def delete() -> list[int]:
@@ -204,7 +219,9 @@ def delete_unlocked(model: type[Model], ids: list[int], alias: str) -> list[int]
         rows.filter(Among(found)).delete()
         return found
 
-    return in_transaction(alias, delete)
+    gone = in_transaction(alias, delete)
+    done.kept = len(ids) - len(gone)
+    done.counts += Counter({name: len(gone)})
 
 
 def _delete_apart(ids: list[int], alias: str) -> list[int]:

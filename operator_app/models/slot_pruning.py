@@ -7,10 +7,11 @@ do, so the walk is the same one.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Final
 
-from operator_app.models.pruning import LEEWAY, WINDOW, Pruned, Rules, delete_unlocked
+from operator_app.models.pruning import Pruned, Rules, delete_old, look
 from operator_app.models.results import ends_of_latest
 from operator_app.models.slot import QUEUED, RecurrenceSlot
 from operator_app.retention import SLOTS
@@ -37,11 +38,7 @@ def prune_next(
         after: the id of the slot from which on to look.
         dry_run: whether to count only.
     """
-    rows = RecurrenceSlot.objects.using(alias).filter(pk__gt=after).order_by("pk")
-    window = list(rows.values_list(*_COLUMNS)[:WINDOW])
-    horizon = rules.horizon(now) + LEEWAY
-    done = Pruned(after=window[-1][0] if window else after)
-    done.is_over = len(window) < WINDOW or all(row[1] > horizon for row in window)
+    window, done = look(RecurrenceSlot.objects.using(alias), _COLUMNS, rules, now, after)
     old: dict[int, tuple[int, datetime]] = {}
     for pk, created_at, slot, state, recurrence_id, kind_id, operation_made_at in window:
         age = rules.by_kind.get(kind_id, rules.general).get(SLOTS)
@@ -55,9 +52,8 @@ def prune_next(
         for pk, (recurrence_id, slot) in old.items()
         if (first := firsts.get(recurrence_id)) is not None and slot < first
     ]
-    if ids and not dry_run:
-        gone = delete_unlocked(RecurrenceSlot, ids, alias)
-        done.kept, ids = len(ids) - len(gone), gone
-    done.counts[SLOTS] = len(ids)
-    done.counts = +done.counts
+    if dry_run:
+        done.counts += Counter({SLOTS: len(ids)})
+    elif ids:
+        delete_old(RecurrenceSlot, ids, SLOTS, done, alias)
     return done

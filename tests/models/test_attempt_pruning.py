@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from operator_app import Policy, clock
-from operator_app.models import OperationJob, attempt_pruning, kinds
+from operator_app.models import OperationJob, attempt_pruning, kinds, pruning
 from operator_app.models.pruning import Pruned, Rules, prune, rules_of_settings
 from tests.kinds.models import Note, Sweep
 from tests.models.test_pruning import FOR_EVER
@@ -96,7 +96,7 @@ def test_other_ages_leave_them() -> None:
 
 def test_step_by_step(monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any) -> None:
     """The walk ends where all of it is young."""
-    monkeypatch.setattr(attempt_pruning, "WINDOW", 3)
+    monkeypatch.setattr(pruning, "WINDOW", 3)
     old = going_on(ages=(3, 3, 3, 3, 3))
     going_on(ages=(0,) * 12)
     now = clock.now()

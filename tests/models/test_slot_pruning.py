@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from operator_app import Policy, clock
-from operator_app.models import Operation, Recurrence, RecurrenceSlot, kinds, slot_pruning
+from operator_app.models import Operation, Recurrence, RecurrenceSlot, kinds, pruning, slot_pruning
 from operator_app.models.pruning import Pruned, Rules, prune, rules_of_settings
 from operator_app.models.results import LATEST, latest
 from tests.kinds.models import Note, Sweep
@@ -88,7 +88,7 @@ def test_rules_of_the_settings_and_policies(settings: Any, monkeypatch: pytest.M
 
 def test_step_by_step(monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any) -> None:
     """The walk ends where all of it is young."""
-    monkeypatch.setattr(slot_pruning, "WINDOW", 3)
+    monkeypatch.setattr(pruning, "WINDOW", 3)
     many = recurrence(slots=LATEST + 5)
     many.slots.filter(pk__gt=many.slots.order_by("pk")[7].pk).update(created_at=clock.now())
     now, after, counts = clock.now(), 0, []
